@@ -1,0 +1,1 @@
+"""The glass-ml command line."""

@@ -1,0 +1,1 @@
+"""Measured spectra: files, conventions, and how well structures explain them."""

@@ -1,0 +1,1 @@
+"""The learned prior: noise, network, training and checkpoints."""

@@ -1,0 +1,1 @@
+"""Reverse diffusion guided by measurements."""

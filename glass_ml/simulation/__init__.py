@@ -1,0 +1,1 @@
+"""Low-fidelity structures from classical molecular dynamics, one recipe per material."""

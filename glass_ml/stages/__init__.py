@@ -1,0 +1,1 @@
+"""What dvc.yaml calls: load the configuration, call the library, write outputs, log."""

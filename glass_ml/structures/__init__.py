@@ -1,0 +1,1 @@
+"""Periodic configurations, their neighbours, their files and their random starts."""

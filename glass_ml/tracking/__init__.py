@@ -1,0 +1,1 @@
+"""Where runs, models and lineage are recorded, and how they are verified."""

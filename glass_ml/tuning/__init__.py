@@ -1,0 +1,1 @@
+"""Search for guidance and training settings."""
