@@ -1,0 +1,62 @@
+"""The glass-ml command: one module per subcommand, errors and exit statuses in one place."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from glass_ml import __version__
+from glass_ml.errors import InputError
+
+COMMANDS = {
+    "simulate": "low-fidelity structures into data/SYSTEM",
+    "train": "the prior of a system",
+    "invert": "an ensemble of structures from measured spectra",
+    "evaluate": "fit and realism of an inversion",
+    "spectrum": "any forward model on any structure file",
+    "analyse": "coordination, angles and rings of structures",
+    "data": "check, convert and list measured files",
+    "models": "list, show and promote priors",
+    "trace": "the lineage of a structure, verified",
+    "report": "the report of an inversion",
+    "ui": "the MLflow page",
+    "doctor": "what works on this machine",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; a subcommand's module is imported only when it is used."""
+    parser = argparse.ArgumentParser(prog="glass-ml", description="Amorphous structures from measured spectra.")
+    parser.add_argument("--version", action="version", version=f"glass-ml {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    wanted = next((word for word in sys.argv[1:] if word in COMMANDS), None)
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == wanted:
+            module = importlib.import_module(f"glass_ml.cli.{name}")
+            module.configure(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0 when done, 2 when the input is at fault, 1 on anything else."""
+    if argv is not None:
+        sys.argv = ["glass-ml", *argv]
+    arguments = build_parser().parse_args()
+    try:
+        return arguments.run(arguments) or 0
+    except InputError as error:
+        print(f"glass-ml: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("glass-ml: interrupted; the same command resumes", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
