@@ -53,7 +53,9 @@ def parse_density(value: float | str, composition: Mapping[str, float], where: s
         raise InputError(f"density {value} is not positive", where, mend)
     if density > MAX_DENSITY:
         raise InputError(
-            f"density {value} is {density:.3g} atoms/Å^3, denser than any solid (diamond has 0.176)", where, mend
+            f"density {value} is {density:.3g} atoms/Å^3, denser than any solid (diamond has 0.176)",
+            where,
+            mend,
         )
     return density
 

@@ -1,0 +1,106 @@
+"""Training structures in memory-mapped arrays: opening a data set costs nothing, whatever its size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from glass_ml.errors import InputError
+from glass_ml.structures.state import Structures
+
+ARRAYS = ("positions", "cell", "numbers", "offsets", "held_out")
+
+
+class StructureFile:
+    """Structures read from a folder of memory-mapped arrays.
+
+    Args:
+        folder: made by `write_structure_file`.
+
+    Raises:
+        InputError: the folder is not such a data set.
+    """
+
+    def __init__(self, folder: Path | str):
+        folder = Path(folder)
+        try:
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
+            self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"not a prepared data set: {error}", str(folder), "run 'dvc repro prepare'") from None
+        self.positions, self.cell, self.numbers = arrays["positions"], arrays["cell"], arrays["numbers"]
+        self.offsets = arrays["offsets"]
+        held_out = np.asarray(arrays["held_out"])
+        self.training, self.validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers that occur, ascending."""
+        return tuple(self.meta["elements"])
+
+    def structure(self, index: int) -> Structures:
+        """One structure, float32."""
+        rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        numbers = torch.from_numpy(self.numbers[rows].astype(np.int64))
+        return Structures(
+            torch.from_numpy(np.array(self.positions[rows])),
+            torch.from_numpy(np.array(self.cell[index]))[None],
+            numbers,
+            torch.zeros_like(numbers),
+        )
+
+
+def write_structure_file(
+    folder: Path | str, frames: Sequence[Atoms], *, validation_share: float, source_md5: str
+) -> None:
+    """Write structures as memory-mapped arrays, whole or not at all.
+
+    Frames of one quench (`info["quench"]`) are correlated, so that whole quenches are held out, chosen by a hash
+    of their name: adding data never moves a quench from one side to the other.
+
+    Args:
+        folder: made new; replaced if it exists.
+        frames: the structures.
+        validation_share: share of the quenches that is held out, between 0 and 1.
+        source_md5: content id of the data the frames come from, kept in `meta.json`.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    quench = [str(atoms.info.get("quench", k)) for k, atoms in enumerate(frames)]
+    names = sorted(set(quench), key=lambda name: hashlib.sha256(name.encode()).digest())
+    held_out_names = set(names[: max(1, round(validation_share * len(names)))])
+    meta = {
+        "elements": sorted({int(z) for atoms in frames for z in atoms.numbers}),
+        "structures": len(frames),
+        "quenches": len(names),
+        "held_out_quenches": len(held_out_names),
+        "density_range": [f(len(a) / a.cell.volume for a in frames) for f in (min, max)],
+        "source_md5": source_md5,
+    }
+    arrays = {
+        "positions": np.concatenate([a.positions for a in frames]).astype(np.float32),
+        "cell": np.stack([a.cell.array for a in frames]).astype(np.float32),
+        "numbers": np.concatenate([a.numbers for a in frames]).astype(np.uint8),
+        "offsets": np.cumsum([0] + [len(a) for a in frames]).astype(np.int64),
+        "held_out": np.array([name in held_out_names for name in quench]),
+    }
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        for name, array in arrays.items():
+            np.save(temporary / f"{name}.npy", array)
+        (temporary / "meta.json").write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n")
+        temporary.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,124 @@
+"""Training of the prior with Lightning: denoising loss, optimiser, moving average, validation per noise level."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from glass_ml.priors.datamodule import VALIDATION_SIGMAS, Noisy
+from glass_ml.priors.network import NetworkConfig
+from glass_ml.priors.prior import Prior
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a prior is trained.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: structures per step and process.
+        learning_rate: peak of the schedule; cosine to zero over `steps`.
+        warmup: steps of linear warm-up.
+        clip: largest norm of the gradient.
+        ema: decay of the moving average of the weights, approached as (1 + n) / (10 + n).
+        epoch_steps: steps between validations and checkpoints.
+        validation_structures: held-out structures used at most.
+        validation_share: share of the quenches that is held out.
+        states: which frames are trained on: "thermal" snapshots, "minimised" structures, or "all".
+        threads: CPU threads; 0 leaves torch's choice.
+        seed: of the initial weights and of the noise.
+    """
+
+    steps: int = 40000
+    batch: int = 2
+    learning_rate: float = 2e-3
+    warmup: int = 200
+    clip: float = 1.0
+    ema: float = 0.999
+    epoch_steps: int = 500
+    validation_structures: int = 8
+    validation_share: float = 0.1
+    states: str = "thermal"
+    threads: int = 1
+    seed: int = 0
+
+
+class DenoisingModule(pl.LightningModule):
+    """The prior, its moving average and its loss.
+
+    The loss is the mean of |D(x + sigma n; sigma) - x|^2 / (3 sigma^2) over atoms: weight 1/sigma^2, and 1 for a
+    network that has learned nothing.
+
+    Args:
+        elements: atomic numbers the prior knows.
+        network: fields of `NetworkConfig`.
+        training: fields of `TrainingConfig`.
+    """
+
+    def __init__(self, elements: list[int], network: dict[str, Any], training: dict[str, Any]):
+        super().__init__()
+        self.save_hyperparameters()
+        self.training_config = TrainingConfig(**training)
+        self.prior = Prior(tuple(elements), NetworkConfig(**network))
+        self.average = AveragedModel(self.prior, avg_fn=self._ramped_average)
+        self.average.requires_grad_(False)
+
+    def _ramped_average(self, average: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
+        decay = min(self.training_config.ema, (1 + int(n)) / (10 + int(n)))
+        return average.lerp(current, 1 - decay)
+
+    def transfer_batch_to_device(self, batch: Noisy, device: torch.device, dataloader_idx: int) -> Noisy:
+        """Move a batch; Lightning's own walk does not enter frozen dataclasses."""
+        return Noisy(batch.clean.to(device), batch.sigma.to(device), batch.noise.to(device))
+
+    @staticmethod
+    def loss(prior: Prior, batch: Noisy) -> Tensor:
+        """Weighted denoising loss of a batch; see the class."""
+        level = batch.sigma[batch.clean.system][:, None]
+        noisy = batch.clean.at(batch.clean.positions + level * batch.noise)
+        error = (prior.denoise(noisy, batch.sigma) - batch.clean.positions) / level
+        return error.square().mean()
+
+    def training_step(self, batch: Noisy, batch_idx: int) -> Tensor:
+        """One optimiser step's loss."""
+        loss = self.loss(self.prior, batch)
+        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch.sigma))
+        return loss
+
+    def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
+        """Follow the weights with their moving average after every step."""
+        if self.trainer.global_step > int(self.average.n_averaged):
+            self.average.update_parameters(self.prior)
+
+    def validation_step(self, batch: Noisy, batch_idx: int) -> None:
+        """Held-out loss of the averaged weights, per noise level."""
+        loss = self.loss(self.average.module, batch)
+        level = min(VALIDATION_SIGMAS, key=lambda s: abs(s - float(batch.sigma[0])))
+        options: dict[str, Any] = {"batch_size": 1, "sync_dist": True, "on_epoch": True}
+        self.log(f"val/loss_{level:g}", loss, **options)
+        self.log("val/loss", loss, prog_bar=True, **options)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam with warm-up and cosine decay to zero."""
+        config = self.training_config
+        optimizer = torch.optim.Adam(self.prior.parameters(), lr=config.learning_rate)
+
+        def scale(step: int) -> float:
+            warm = min(1.0, (step + 1) / max(1, config.warmup))
+            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def new_module(elements: tuple[int, ...], network: NetworkConfig, training: TrainingConfig) -> DenoisingModule:
+    """A module with weights drawn from the training seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        return DenoisingModule(list(elements), asdict(network), asdict(training))

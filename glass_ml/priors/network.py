@@ -1,0 +1,176 @@
+"""The angular message-passing network: what moves each atom, from the distances and angles around it.
+
+Features are scalars on atoms and on directed edges, so every quantity but the final sum over unit vectors is
+invariant under rotation, reflection and translation, and the output is an equivariant vector per atom. A layer
+expands each atom's neighbourhood in real spherical harmonics,
+
+    A_ilm = sum_j w(edge ij) Y_lm(r_ij),        l = 0 ... 3,
+
+and projects it back onto the edges at both of their ends, per degree l. By the addition theorem an edge then
+sees sum_k w_ik P_l(cos theta_jik): the angles that it makes with all other edges, in O(edges).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+DEGREES = 4  # l = 0, 1, 2, 3
+HARMONICS = DEGREES**2
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Size of the network.
+
+    Attributes:
+        cutoff: radius of the neighbourhood, Å.
+        features: width of the atom and edge features.
+        layers: number of angular message-passing layers.
+        channels: independent neighbour densities per layer.
+        radial: Gaussian functions that describe a distance.
+    """
+
+    cutoff: float = 4.5
+    features: int = 64
+    layers: int = 3
+    channels: int = 8
+    radial: int = 24
+
+
+def spherical_harmonics(unit: Tensor) -> Tensor:
+    """Real spherical harmonics up to l = 3 of unit vectors (E, 3), as (E, 16), ordered by l.
+
+    Normalised so that sum_m Y_lm(u) Y_lm(v) = P_l(u.v) (Legendre polynomials).
+    """
+    x, y, z = unit.unbind(-1)
+    x2, y2, z2 = x * x, y * y, z * z
+    s3, s15, s10, s6 = math.sqrt(3), math.sqrt(15), math.sqrt(10), math.sqrt(6)
+    return torch.stack(
+        [
+            torch.ones_like(x),
+            x,
+            y,
+            z,
+            s3 * x * y,
+            s3 * y * z,
+            0.5 * (3 * z2 - 1),
+            s3 * x * z,
+            0.5 * s3 * (x2 - y2),
+            0.25 * s10 * y * (3 * x2 - y2),
+            s15 * x * y * z,
+            0.25 * s6 * y * (5 * z2 - 1),
+            0.5 * z * (5 * z2 - 3),
+            0.25 * s6 * x * (5 * z2 - 1),
+            0.5 * s15 * z * (x2 - y2),
+            0.25 * s10 * x * (x2 - 3 * y2),
+        ],
+        dim=-1,
+    )
+
+
+def gather_sum(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Sum rows of `values` (E, ...) that share an index into (size, ...)."""
+    return values.new_zeros(size, *values.shape[1:]).index_add_(0, index, values)
+
+
+class AngularLayer(nn.Module):
+    """One round: neighbour densities, their projection on the edges, edge update, atom update."""
+
+    def __init__(self, features: int, channels: int):
+        super().__init__()
+        self.weight = nn.Linear(features, channels)
+        self.edge_in = nn.Linear(features + 2 * channels * DEGREES, features)
+        self.from_first = nn.Linear(features, features, bias=False)
+        self.from_second = nn.Linear(features, features, bias=False)
+        self.edge_out = nn.Linear(features, features)
+        self.atom_in = nn.Linear(2 * features, features)
+        self.atom_out = nn.Linear(features, features)
+
+    def forward(
+        self,
+        atom: Tensor,
+        edge: Tensor,
+        i: Tensor,
+        j: Tensor,
+        harmonics: Tensor,
+        by_degree: Tensor,
+        envelope: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Update atom (N, F) and edge (E, F) features.
+
+        `harmonics` (E, 16, 1) and `by_degree` (E, 4, 16), the same values with one row per l, describe the
+        direction of each edge; `envelope` (E, 1) takes it smoothly to zero at the cutoff.
+        """
+        n = atom.shape[0]
+        weight = self.weight(edge) * envelope
+        density = gather_sum((harmonics * weight[:, None, :]).flatten(1), i, n).view(n, HARMONICS, -1)
+        there = torch.bmm(by_degree, density.index_select(0, i))  # (E, 4, C)
+        # Seen from j the edge points back: odd l change sign, which the next linear map absorbs.
+        back = torch.bmm(by_degree, density.index_select(0, j))
+        seen = torch.cat([edge, there.flatten(1), back.flatten(1)], dim=1)
+        hidden = (
+            self.edge_in(seen) + self.from_first(atom).index_select(0, i) + self.from_second(atom).index_select(0, j)
+        )
+        edge = edge + self.edge_out(silu(hidden))
+        received = gather_sum(edge * envelope, i, n)
+        atom = atom + self.atom_out(silu(self.atom_in(torch.cat([atom, 0.25 * received], dim=1))))
+        return atom, edge
+
+
+class AngularNetwork(nn.Module):
+    """Displacement per atom from noisy neighbourhoods.
+
+    Args:
+        n_elements: number of chemical elements the network tells apart.
+        config: its size.
+    """
+
+    def __init__(self, n_elements: int, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        width = config.features
+        self.element = nn.Embedding(n_elements, width)
+        self.noise = nn.Sequential(nn.Linear(17, width), nn.SiLU(), nn.Linear(width, width))
+        self.distance = nn.Linear(config.radial, width)
+        self.from_first = nn.Linear(width, width, bias=False)
+        self.from_second = nn.Linear(width, width, bias=False)
+        self.layers = nn.ModuleList(AngularLayer(width, config.channels) for _ in range(config.layers))
+        self.readout = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.register_buffer("centres", torch.linspace(0.0, config.cutoff, config.radial), persistent=False)
+        self.register_buffer("frequencies", torch.arange(1.0, 9.0) * 0.5, persistent=False)
+        degree = torch.repeat_interleave(torch.arange(DEGREES), 2 * torch.arange(DEGREES) + 1)
+        one_row_per_degree = nn.functional.one_hot(degree, DEGREES).t().float().contiguous()
+        self.register_buffer("one_row_per_degree", one_row_per_degree, persistent=False)
+
+    def forward(self, vectors: Tensor, i: Tensor, j: Tensor, species: Tensor, log_sigma: Tensor) -> Tensor:
+        """Displacements (N, 3).
+
+        Args:
+            vectors: from atom i to neighbour j, (E, 3), Å.
+            i: receiving atom of each directed edge, (E,).
+            j: sending atom, (E,).
+            species: element index of each atom, (N,).
+            log_sigma: natural logarithm of the noise level (Å) of each atom, (N,).
+        """
+        distance = (vectors.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+        unit = vectors / distance
+        envelope = 0.5 * (torch.cos(distance.clamp(max=self.config.cutoff) * (math.pi / self.config.cutoff)) + 1)
+        spacing = self.config.cutoff / (self.config.radial - 1)
+        radial = torch.exp(-0.5 * ((distance - self.centres) / spacing) ** 2)
+        harmonics = spherical_harmonics(unit)
+        by_degree = harmonics[:, None, :] * self.one_row_per_degree
+
+        phase = log_sigma[:, None] * self.frequencies
+        level = torch.cat([log_sigma[:, None], phase.sin(), phase.cos()], dim=1)
+        atom = self.element(species) + self.noise(level)
+        edge = (
+            self.distance(radial) + self.from_first(atom).index_select(0, i) + self.from_second(atom).index_select(0, j)
+        )
+        for layer in self.layers:
+            atom, edge = layer(atom, edge, i, j, harmonics[:, :, None], by_degree, envelope)
+        return gather_sum(self.readout(edge) * envelope * unit, i, atom.shape[0])

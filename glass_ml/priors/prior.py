@@ -1,0 +1,66 @@
+"""The prior as a denoiser: structures and a noise level in, the expected clean structures out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from glass_ml.errors import InputError
+from glass_ml.priors.network import AngularNetwork, NetworkConfig
+from glass_ml.priors.noise import c_out
+from glass_ml.structures.neighbours import Pairs, neighbour_pairs
+from glass_ml.structures.state import Structures
+
+
+class Prior(nn.Module):
+    """A trained (or untrained) denoiser that knows its elements.
+
+    Args:
+        elements: atomic numbers it was built for, ascending.
+        config: size of the network.
+    """
+
+    def __init__(self, elements: tuple[int, ...], config: NetworkConfig):
+        super().__init__()
+        self.elements = tuple(elements)
+        self.config = config
+        self.network = AngularNetwork(len(elements), config)
+        table = torch.full((120,), -1)
+        table[torch.tensor(elements)] = torch.arange(len(elements))
+        self.register_buffer("species_of", table, persistent=False)
+
+    def species(self, numbers: Tensor) -> Tensor:
+        """Element indices (N,) of atomic numbers (N,).
+
+        Raises:
+            InputError: an element that the prior was not trained on.
+        """
+        species = self.species_of[numbers]
+        if bool((species < 0).any()):
+            from ase.data import chemical_symbols
+
+            unknown = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
+            known = ", ".join(chemical_symbols[z] for z in self.elements)
+            raise InputError(
+                f"the prior does not know {', '.join(unknown)}",
+                mend=f"it was trained on {known}; choose another model",
+            )
+        return species
+
+    def denoise(self, structures: Structures, sigma: Tensor | float, pairs: Pairs | None = None) -> Tensor:
+        """Expected clean positions (N, 3), Å, given positions with Gaussian noise.
+
+        Args:
+            structures: noisy structures.
+            sigma: noise level per coordinate, Å, one number or (S,).
+            pairs: full neighbour pairs that contain all within the network's cutoff; made here when absent.
+        """
+        positions = structures.positions
+        level = torch.as_tensor(sigma, dtype=positions.dtype, device=positions.device)
+        level = level.expand(structures.n_systems)[structures.system]
+        if pairs is None:
+            pairs = neighbour_pairs(structures, self.config.cutoff)
+        output = self.network(
+            pairs.vectors(structures), pairs.i, pairs.j, self.species(structures.numbers), level.log()
+        )
+        return positions + c_out(level)[:, None] * output

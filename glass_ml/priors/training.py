@@ -1,0 +1,113 @@
+"""One training run: from prepared structures to a checkpoint folder, resumable at any moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from glass_ml.priors.checkpoint import save_prior
+from glass_ml.priors.datamodule import DenoisingData
+from glass_ml.priors.dataset import StructureFile
+from glass_ml.priors.module import DenoisingModule, TrainingConfig, new_module
+from glass_ml.priors.network import NetworkConfig
+from glass_ml.priors.noise import NoiseConfig
+
+
+def train_prior(
+    data: StructureFile,
+    folder: Path | str,
+    *,
+    system: str,
+    network: NetworkConfig,
+    noise: NoiseConfig,
+    training: TrainingConfig,
+    loggers: Sequence[Logger] = (),
+    trainer_options: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Train (or finish training) a prior and write its checkpoint folder.
+
+    Training state lives in `folder/training`; where it exists, training goes on from there, and the result
+    equals that of a run that was never stopped.
+
+    Args:
+        data: the prepared structures.
+        folder: where `model.safetensors` and `model.json` are written.
+        system: name of the material, kept in the card.
+        network: size of the network.
+        noise: distribution of the training noise.
+        training: optimiser, length and seed.
+        loggers: Lightning loggers.
+        trainer_options: passed to the Lightning trainer, such as accelerator, devices and strategy.
+        progress: show a progress bar.
+
+    Returns:
+        The held-out losses of the prior that was kept, by name.
+    """
+    folder, state = Path(folder), Path(folder) / "training"
+    torch.set_flush_denormal(True)
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    checkpoints = ModelCheckpoint(
+        dirpath=state, filename="best", monitor="val/loss", save_last=True, enable_version_counter=False
+    )
+    options: dict[str, Any] = {"accelerator": "auto", "devices": "auto", **(trainer_options or {})}
+    trainer = pl.Trainer(
+        max_steps=training.steps,
+        gradient_clip_val=training.clip,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        callbacks=[checkpoints],
+        logger=list(loggers) or False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        log_every_n_steps=50,
+        **options,
+    )
+    module = new_module(data.elements, network, training)
+    batches = DenoisingData(
+        data,
+        noise,
+        seed=training.seed,
+        batch=training.batch,
+        epoch_items=training.epoch_steps * training.batch * trainer.world_size,
+        validation_structures=training.validation_structures,
+    )
+    last = state / "last.ckpt"
+    trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = checkpoints.best_model_path or str(last)
+    kept = DenoisingModule.load_from_checkpoint(best, map_location="cpu", weights_only=True)
+    losses = _held_out_losses(kept, batches)
+    if trainer.is_global_zero:
+        card = {
+            "system": system,
+            "sigma_min": noise.sigma_min,
+            "sigma_max": noise.sigma_max,
+            "data_md5": data.meta["source_md5"],
+            "density_range": data.meta["density_range"],
+            "training": asdict(training),
+            "noise": asdict(noise),
+            "held_out_loss": losses,
+        }
+        save_prior(folder, kept.average.module, card)
+    return losses
+
+
+@torch.no_grad()
+def _held_out_losses(module: DenoisingModule, batches: DenoisingData) -> dict[str, float]:
+    prior = module.average.module.eval()
+    by_level: dict[str, list[float]] = {}
+    for batch in batches.val_dataloader():
+        by_level.setdefault(f"{float(batch.sigma[0]):.2f}", []).append(float(module.loss(prior, batch)))
+    losses = {level: math.fsum(values) / len(values) for level, values in sorted(by_level.items())}
+    return {**losses, "mean": math.fsum(losses.values()) / len(losses)}
