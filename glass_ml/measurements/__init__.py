@@ -1,1 +1,1 @@
-"""Measured spectra: files, conventions, and how well structures explain them."""
+"""Measured spectra, the file that lists them, and how well structures meet them."""

@@ -1,1 +1,1 @@
-"""Differentiable forward models: from structures to what an instrument would measure."""
+"""Differentiable forward models: structures in, spectra out."""

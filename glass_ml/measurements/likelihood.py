@@ -1,0 +1,181 @@
+"""The likelihood of measured spectra: chi-square of a batch of structures, and its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor
+
+from glass_ml.errors import InputError
+from glass_ml.measurements.comparison import Comparison, MeasurementFit, solve_scale_offset
+from glass_ml.measurements.spectrum import Spectrum
+from glass_ml.measurements.target import Measurement, Target
+from glass_ml.measurements.window import through_window
+from glass_ml.observables.base import RECIPROCAL_KINDS
+from glass_ml.observables.factors import BARN, neutron_length
+from glass_ml.observables.linear import PairObservable
+from glass_ml.observables.pairs import pair_histograms
+from glass_ml.observables.registry import make_observable
+from glass_ml.structures.neighbours import Pairs
+from glass_ml.structures.state import Structures
+
+Variance = float | Tensor | Mapping[str, float | Tensor]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One measurement made ready for a cell: its forward model, and the data as that model sees them.
+
+    Attributes:
+        measurement: the entry of the target.
+        observable: the forward model on the compared grid.
+        target: data through the window, (n,).
+        sigma: standard deviations, (n,).
+    """
+
+    measurement: Measurement
+    observable: PairObservable
+    target: Tensor
+    sigma: Tensor
+
+
+class Likelihood:
+    """Chi-square of structures against measured spectra.
+
+    One pass over the pairs feeds all measurements. Built by `build_likelihood` for one cell (to rounding).
+
+    Args:
+        channels: the measurements.
+        half_width: half the smallest cell width that the data were windowed for, Å.
+        ensemble: False: every structure is fitted alone. True: the mean over the batch is fitted; every entry of
+            chi2 is then that of the mean, so that its sum over S replicas pulls each as hard as a fit alone would
+            (the restraint of an average must grow with S: Pitera and Chodera, J. Chem. Theory Comput. 8, 3445 (2012)).
+    """
+
+    def __init__(self, channels: Sequence[Channel], half_width: float, *, ensemble: bool = False):
+        self.channels, self.half_width, self.ensemble = tuple(channels), half_width, ensemble
+        self.r_max = max((c.observable.reach(half_width) for c in self.channels), default=0.0)
+        self.spacing = min((c.observable.spacing for c in self.channels), default=1.0)
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff (Å) that a list of pairs must have to be passed to `chi2` and `compare`."""
+        return self.r_max + 2 * self.spacing
+
+    def predict(self, structures: Structures, pairs: Pairs | None = None, *, fitted: bool = False) -> list[Tensor]:
+        """The model of every measurement (or of the fitted ones only) at scale 1, (S, n) each."""
+        channels = [c for c in self.channels if not fitted or c.measurement.use == "fit"]
+        if not channels:
+            return []
+        histograms = pair_histograms(structures, self.r_max, self.spacing, pairs=pairs)
+        return [c.observable.from_histograms(histograms) for c in channels]
+
+    def chi2(
+        self, structures: Structures, pairs: Pairs | None = None, extra_variance: Variance | None = None
+    ) -> Tensor:
+        """Weighted sum over the fitted measurements of sum ((fit - target)/sigma)^2, (S,), differentiable.
+
+        Args:
+            structures: the batch.
+            pairs: list with a cutoff of `cutoff` or more; searched if absent.
+            extra_variance: added to sigma^2, such as the variance of the model's own uncertainty: one number, or by
+                name of the measurement a number or a tensor (n,) or (S, n).
+        """
+        total = structures.positions.new_zeros(structures.n_systems)
+        channels = [c for c in self.channels if c.measurement.use == "fit"]
+        for channel, model in zip(channels, self.predict(structures, pairs, fitted=True), strict=True):
+            fit = self._fit(channel, model, extra_variance)
+            total = total + channel.measurement.weight * fit.chi2
+        return total
+
+    def compare(
+        self, structures: Structures, pairs: Pairs | None = None, extra_variance: Variance | None = None
+    ) -> Comparison:
+        """Every measurement, validating ones too, beside the model; arguments as `chi2`."""
+        models = self.predict(structures, pairs)
+        return Comparison(tuple(self._fit(c, m, extra_variance) for c, m in zip(self.channels, models, strict=True)))
+
+    def _fit(self, channel: Channel, model: Tensor, extra: Variance | None) -> MeasurementFit:
+        measurement = channel.measurement
+        target, sigma = channel.target.to(model), channel.sigma.to(model)
+        if isinstance(extra, Mapping):
+            extra = extra.get(measurement.name)
+        variance = sigma.square() if extra is None else sigma.square() + extra
+        compared = model.mean(0, keepdim=True) if self.ensemble else model
+        if self.ensemble and variance.ndim == 2:
+            variance = variance.mean(0, keepdim=True)
+        scale, offset = solve_scale_offset(compared, target, variance, measurement.scale, measurement.offset)
+        fitted = scale[:, None] * compared + offset[:, None]
+        chi2 = ((fitted - target).square() / variance).sum(-1)
+        if self.ensemble:
+            scale, offset, chi2 = (t.expand(len(model)) for t in (scale, offset, chi2))
+            fitted = scale[:, None] * model + offset[:, None]
+        return MeasurementFit(
+            measurement.name, measurement.kind, measurement.use, measurement.weight, channel.observable.grid, target,
+            sigma, model, fitted, scale, offset, chi2,
+        )  # fmt: skip
+
+
+def build_likelihood(
+    target: Target,
+    structures: Structures,
+    *,
+    ensemble: bool = False,
+    spectra: Sequence[Spectrum] | None = None,
+) -> Likelihood:
+    """The likelihood of a target for structures in cells such as these.
+
+    Args:
+        target: what was measured.
+        structures: gives the cell (and with it the window); positions do not matter.
+        ensemble: fit the mean over the batch instead of each structure.
+        spectra: the data, if they are at hand already; otherwise read from the target's files.
+
+    Raises:
+        InputError: as `Target.load_spectra`; a range without points.
+    """
+    half_width = float(structures.half_width.min())
+    spectra = target.load_spectra() if spectra is None else spectra
+    channels = [
+        _channel(m, s, target.composition, half_width) for m, s in zip(target.measurements, spectra, strict=True)
+    ]
+    return Likelihood(channels, half_width, ensemble=ensemble)
+
+
+def _channel(
+    measurement: Measurement, spectrum: Spectrum, composition: Mapping[str, float], half_width: float
+) -> Channel:
+    low, high = measurement.x_range or (0.0, float("inf"))
+    chosen = (spectrum.x >= low) & (spectrum.x <= high) & (spectrum.x > 0)
+    if int(chosen.sum()) < 3:
+        raise InputError("fewer than three points to compare", f"{spectrum.source}: x_range", "widen the range")
+    grid, kind = spectrum.x[chosen], measurement.kind
+    limit = half_width * (1 - 1e-6)
+    observable = make_observable(
+        kind, grid, instrument=measurement.instrument, broadening=measurement.broadening,
+        radiation=measurement.radiation, pair=measurement.pair, limit=limit if kind in RECIPROCAL_KINDS else None,
+    )  # fmt: skip
+    target = spectrum.y[chosen]
+    if kind in RECIPROCAL_KINDS and measurement.instrument.window != "none":
+        target = _windowed(replace(spectrum, instrument=measurement.instrument), grid, limit, composition)
+    return Channel(measurement, observable, target, spectrum.sigma[chosen])
+
+
+def _windowed(spectrum: Spectrum, grid: Tensor, limit: float, composition: Mapping[str, float]) -> Tensor:
+    """The data on the grid, through the window, in their own convention."""
+    measured = spectrum.x > 0
+    q, y, kind = spectrum.x[measured].numpy(), spectrum.y[measured].numpy(), spectrum.kind
+    floor = -1.0
+    if kind == "neutron-fq":
+        mean = sum(c * neutron_length(atomic_numbers[el]) for el, c in composition.items()) / sum(composition.values())
+        floor = -BARN * mean**2
+    f = y / q if kind == "xray-fq" else y if kind == "neutron-fq" else y - 1
+    x = grid.numpy()
+    seen = through_window(q, f, x, limit, spectrum.instrument.window, floor)
+    return torch.from_numpy(
+        np.ascontiguousarray(x * seen if kind == "xray-fq" else seen + (kind != "neutron-fq") * 1.0)
+    )

@@ -1,0 +1,197 @@
+"""Tables of numbers as laboratories write them: text, CSV, .gr, .sq, .fq, .xye, .mint01.
+
+One reader for all. It is lenient about headers and separators and strict about the numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glass_ml.errors import InputError
+from glass_ml.files import sha256_file
+from glass_ml.measurements.spectrum import Instrument, Spectrum
+from glass_ml.observables.base import RECIPROCAL_KINDS
+from glass_ml.observables.registry import check_kind
+
+COMMENTS = ("#", "!", ";", "%", "//", "@")
+MIN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of a file.
+
+    Attributes:
+        values: (rows, columns), float64.
+        lines: line of the file (from 1) that each row stands on.
+        header: comment and title lines, in order.
+    """
+
+    values: np.ndarray
+    lines: np.ndarray
+    header: list[str]
+
+
+def _numbers(line: str) -> list[float] | None:
+    """The numbers of a line, None if it holds anything else."""
+    for separator in (",", ";", "\t"):
+        line = line.replace(separator, " ")
+    try:
+        return [float(word.replace("D", "E").replace("d", "e")) for word in line.split()]
+    except ValueError:
+        return None
+
+
+def read_table(path: Path | str) -> Table:
+    """The table of numbers in a text file, titles, comments and bare counts at its top set apart.
+
+    Raises:
+        InputError: missing file, binary file, no table, a line in the table that is not numbers or has another
+            number of columns.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such file", str(path), "check the path")
+    content = path.read_bytes()
+    if b"\0" in content:
+        raise InputError("a binary file", str(path), "give a text file of two to four columns")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    header: list[str] = []
+    rows: list[tuple[int, list[float]]] = []
+    odd: list[tuple[int, str]] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith(COMMENTS):
+            header += [line] if line and not rows else []
+            continue
+        values = _numbers(line)
+        if values is None:
+            odd.append((number, line))
+            header += [] if rows else [line]
+        else:
+            rows.append((number, values))
+    width = Counter(len(v) for _, v in rows).most_common(1)[0][0] if rows else 0
+    start = next((k for k, (_, v) in enumerate(rows) if len(v) == width), 0)
+    # a first row whose first number counts the rows is a header (.xye, .mint01 and their kin)
+    if len(rows) - start > MIN_ROWS and rows[start][1][0] == len(rows) - start - 1 > rows[start + 1][1][0]:
+        start += 1
+    rows = rows[start:]
+    if len(rows) < MIN_ROWS or width < 2:
+        raise InputError("no table of numbers", str(path), f"expected at least {MIN_ROWS} rows of two to four columns")
+    for number, line in odd:
+        if number > rows[0][0]:
+            raise InputError(f"'{line[:40]}' is not a row of numbers", f"{path}: line {number}", "mend or remove it")
+    for number, values in rows:
+        if len(values) != width:
+            raise InputError(
+                f"{len(values)} columns where the other rows have {width}", f"{path}: line {number}", "mend the row"
+            )
+    return Table(np.array([v for _, v in rows]), np.array([n for n, _ in rows]), header)
+
+
+def read_spectrum(
+    path: Path | str,
+    kind: str,
+    *,
+    columns: Sequence[int] | None = None,
+    sigma: float | None = None,
+    instrument: Instrument | None = None,
+    name: str = "",
+) -> Spectrum:
+    """A measured spectrum from a file.
+
+    Args:
+        path: the file.
+        kind: a key of `KINDS`: it is never guessed.
+        columns: which columns hold x, y and optionally sigma, from 1; by default 1, 2 and, if there are three
+            columns, 3; of four columns the last is sigma (x, y, dx, dy as PDFgetX writes them).
+        sigma: standard deviation of every point; wins over the file's. Where neither gives one, it is
+            estimated from the scatter of the last fifth of the points about a straight line.
+        instrument: stored with the spectrum.
+        name: of the spectrum; by default the file's name without its ending.
+
+    Raises:
+        InputError: as `read_table`; unknown kind, a column that does not exist, NaN, unsorted or repeated x,
+            negative sigma.
+    """
+    check_kind(kind)
+    path, where = Path(path), str(path)
+    table = read_table(path)
+    x, y, error, notes = _select(table, columns, where)
+    keep = np.ones(len(x), dtype=bool)
+    if error is not None and kind in RECIPROCAL_KINDS:
+        informative = np.flatnonzero((y != 0) | (error != 0))
+        keep[: informative[0] if len(informative) else 0] = False
+        keep[informative[-1] + 1 if len(informative) else len(x) :] = False
+        if not keep.all():
+            notes.append(f"left out {int((~keep).sum())} rows of zero padding at the ends")
+    x, y, lines = x[keep], y[keep], table.lines[keep]
+    error = None if error is None else error[keep]
+    bad = np.flatnonzero(~(np.isfinite(x) & np.isfinite(y)))
+    if len(bad):
+        raise InputError("not a number (NaN)", f"{where}: line {lines[bad[0]]}", "remove the row or mend it")
+    step = np.flatnonzero(np.diff(x) <= 0)
+    if len(step):
+        raise InputError(
+            f"x = {x[step[0] + 1]:g} comes after {x[step[0]]:g}", f"{where}: line {lines[step[0] + 1]}",
+            "x must ascend: sort the rows and merge equal x",
+        )  # fmt: skip
+    sigmas = _sigma(y, error, sigma, where, lines, notes, x)
+    return Spectrum(
+        torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(sigmas), kind, instrument or Instrument(),
+        name or path.stem, where, sha256_file(path), tuple(notes),
+    )  # fmt: skip
+
+
+def _select(
+    table: Table, columns: Sequence[int] | None, where: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[str]]:
+    """x, y, sigma (or None) and a note about the choice."""
+    width = table.values.shape[1]
+    notes = []
+    if columns is None:
+        columns = [1, 2] if width == 2 else [1, 2, 3]
+        if width == 4:
+            columns = [1, 2, 4]
+            notes.append("four columns read as x, y, dx, sigma")
+        if width > 4:
+            columns = [1, 2]
+            notes.append(f"{width} columns: took the first two; `columns` selects others")
+    if len(columns) not in (2, 3) or any(not 1 <= c <= width for c in columns):
+        raise InputError(
+            f"columns {list(columns)} of a file with {width}", where, "give [x, y] or [x, y, sigma], counted from 1"
+        )
+    picked = [table.values[:, c - 1].copy() for c in columns]
+    return picked[0], picked[1], picked[2] if len(picked) == 3 else None, notes
+
+
+def _sigma(y: np.ndarray, error: np.ndarray | None, sigma: float | None, where: str, lines: np.ndarray,
+           notes: list[str], x: np.ndarray) -> np.ndarray:  # fmt: skip
+    """Standard deviation of every point, positive."""
+    if sigma is not None:
+        if not 0 < sigma < float("inf"):
+            raise InputError(f"sigma {sigma} is not positive", f"{where}: sigma", "give a standard deviation")
+        return np.full(len(y), float(sigma))
+    if error is not None and (error != 0).any():
+        bad = np.flatnonzero(~(error >= 0) | ~np.isfinite(error))
+        if len(bad):
+            raise InputError(f"uncertainty {error[bad[0]]:g}", f"{where}: line {lines[bad[0]]}", "must be positive")
+        if (error == 0).any():
+            notes.append(f"{int((error == 0).sum())} points of zero uncertainty were given the median of the others")
+            error = np.where(error == 0, np.median(error[error > 0]), error)
+        return error
+    tail = slice(-max(len(y) // 5, 4), None)
+    line = np.polyval(np.polyfit(x[tail], y[tail], 1), x[tail])
+    scatter = float(np.std(y[tail] - line))
+    floor = 1e-3 * float(np.ptp(y))
+    notes.append(f"no uncertainty given: sigma = {max(scatter, floor):.3g} from the scatter above x = {x[tail][0]:g}")
+    return np.full(len(y), max(scatter, floor, 1e-12))

@@ -1,0 +1,58 @@
+"""X-ray and neutron scattering as a sine transform of the pair histograms to half the cell."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from glass_ml.observables.base import Instrument
+from glass_ml.observables.factors import BARN
+from glass_ml.observables.linear import PairObservable
+from glass_ml.observables.pairs import SPACING, PairHistograms
+from glass_ml.observables.windows import real_space_window
+
+
+class Scattering(PairObservable):
+    """S(Q) or F(Q) from S_ab(Q) - 1 = 4 pi rho int_0^L r^2 (g_ab - 1) sin(Qr)/(Qr) w(r) dr.
+
+    L is `limit`, by default half the smallest cell width of the batch, so no atom is counted with two images. w is
+    the window of `instrument`, times exp(-(r qdamp)^2 / 2). The weights are Faber-Ziman's.
+
+    Args:
+        kind: one of 'xray-sq', 'xray-fq', 'neutron-sq', 'neutron-fq'.
+        grid: Q, (n,), 1/Å.
+        instrument: window and Q-resolution.
+        limit: L, Å, at most half the cell.
+
+    Source: Keen, J. Appl. Cryst. 34, 172 (2001), eqs. 9-11 and 19; Faber and Ziman, Phil. Mag. 11, 153 (1965).
+    """
+
+    def __init__(self, kind: str, grid: Tensor, instrument: Instrument | None = None, limit: float | None = None):
+        q_max = max(float(grid.max()), 1.0)
+        super().__init__(kind, grid, kind.split("-")[0], min(SPACING, 0.5 / q_max))
+        self.instrument = instrument or Instrument()
+        self.limit = limit
+
+    def reach(self, half_width: float) -> float:
+        """The upper limit L of the sine transform, Å; ValueError where it would leave the cell."""
+        if self.limit is None:
+            return half_width
+        if self.limit > half_width * (1 + 1e-4):
+            raise ValueError(f"the sine transform to {self.limit:.3f} Å leaves a cell of half width {half_width:.3f} Å")
+        return self.limit
+
+    def kernel(self, r: np.ndarray, half_width: float) -> np.ndarray:
+        """w(r) sin(Qr)/(Qr)."""
+        limit = self.reach(half_width)
+        window = real_space_window(r, limit, self.instrument.window)
+        window = window * np.exp(-0.5 * (r * self.instrument.qdamp) ** 2)
+        q = self.grid.detach().cpu().double().numpy()
+        return window[:, None] * np.sinc(r[:, None] * q / np.pi)
+
+    def assemble(self, h: PairHistograms, sums: Tensor, volume: Tensor) -> Tensor:
+        """The spectrum (S, n)."""
+        total, mean = self.weighted(h, sums, volume)
+        if self.kind == "neutron-fq":
+            return total * BARN
+        structure = total / mean
+        return self.grid.to(structure) * structure if self.kind == "xray-fq" else structure + 1
