@@ -15,6 +15,8 @@ import torch
 from ase import Atoms
 
 from glass_ml.errors import InputError
+from glass_ml.structures.io import from_atoms
+from glass_ml.structures.neighbours import neighbour_pairs
 from glass_ml.structures.state import Structures
 
 ARRAYS = ("positions", "cell", "numbers", "offsets", "held_out")
@@ -59,6 +61,21 @@ class StructureFile:
         )
 
 
+def shortest_distances(frames: Sequence[Atoms], cutoff: float = 4.0) -> list[list[float]]:
+    """Rows [Z1, Z2, distance (Å)] of the shortest distance that each pair of elements has in any frame."""
+    shortest: dict[tuple[int, int], float] = {}
+    for atoms in frames:
+        structure = from_atoms([atoms])
+        pairs = neighbour_pairs(structure, cutoff, full=False)
+        distance = pairs.vectors(structure).norm(dim=1)
+        first, second = structure.numbers[pairs.i], structure.numbers[pairs.j]
+        code = torch.minimum(first, second) * 128 + torch.maximum(first, second)
+        for key in code.unique().tolist():
+            pair = divmod(key, 128)
+            shortest[pair] = min(shortest.get(pair, cutoff), float(distance[code == key].min()))
+    return [[*pair, round(distance, 4)] for pair, distance in sorted(shortest.items())]
+
+
 def write_structure_file(
     folder: Path | str, frames: Sequence[Atoms], *, validation_share: float, source_md5: str
 ) -> None:
@@ -84,6 +101,7 @@ def write_structure_file(
         "quenches": len(names),
         "held_out_quenches": len(held_out_names),
         "density_range": [f(len(a) / a.cell.volume for a in frames) for f in (min, max)],
+        "shortest": shortest_distances(frames),
         "source_md5": source_md5,
     }
     arrays = {

@@ -95,6 +95,7 @@ def train_prior(
             "sigma_max": noise.sigma_max,
             "data_md5": data.meta["source_md5"],
             "density_range": data.meta["density_range"],
+            "shortest": data.meta["shortest"],
             "training": asdict(training),
             "noise": asdict(noise),
             "held_out_loss": losses,
