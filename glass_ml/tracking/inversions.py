@@ -1,0 +1,144 @@
+"""Inversions and their evaluations in MLflow, each there once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from glass_ml.errors import InputError
+from glass_ml.files import sha256_file
+from glass_ml.tracking.data import DataIdentity
+from glass_ml.tracking.lineage import Lineage
+from glass_ml.tracking.registry import find_version
+from glass_ml.tracking.runs import Run, find_run, numbers, start_run
+from glass_ml.tracking.store import Store, open_store
+
+IDENTITY = "inversion_sha256"
+FILES = ("structures.extxyz", "lineage.json", "spectra.csv", "metrics.json", "target.yaml", "report.html")
+FIGURES = (".png", ".svg", ".pdf")
+
+
+def load_lineage(folder: Path | str) -> Lineage:
+    """The `lineage.json` of an inversion.
+
+    Raises:
+        InputError: it is missing or not complete.
+    """
+    path = Path(folder) / "lineage.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Lineage(**{f.name: content[f.name] for f in fields(Lineage)})
+    except FileNotFoundError:
+        raise InputError("not an inversion: lineage.json is missing", str(folder), "run 'glass-ml invert'") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"unreadable lineage: {error}", str(path)) from None
+    except KeyError as error:
+        raise InputError(f"the lineage lacks {error}", str(path)) from None
+
+
+def log_inversion(
+    folder: Path | str,
+    lineage: Lineage | None = None,
+    *,
+    name: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    store: Store | None = None,
+) -> str:
+    """Record a finished inversion as one run: settings, metrics, files, its model and its data as inputs.
+
+    The same structures recorded twice make one run.
+
+    Args:
+        folder: what `invert` has written; figures (.png, .svg, .pdf) in it or in its `figures` are kept too.
+        lineage: default: its `lineage.json`.
+        name: what people see (default: system and folder).
+        tags: further tags.
+        store: default: the project's.
+
+    Returns:
+        The run id.
+
+    Raises:
+        InputError: the folder holds no inversion, or the store cannot be opened.
+    """
+    folder = Path(folder)
+    lineage = lineage or load_lineage(folder)
+    if not (folder / FILES[0]).is_file():
+        raise InputError(f"not an inversion: {FILES[0]} is missing", str(folder), "run 'glass-ml invert'")
+    identity = sha256_file(folder / FILES[0])
+    store = store or open_store()
+    with store.lock():
+        if known := find_run(store, IDENTITY, identity):
+            return known
+        record = {k: v for k, v in asdict(lineage).items() if k not in ("params", "measurements", "seed")}
+        with start_run(
+            stage="invert",
+            system=lineage.system,
+            name=name or f"{lineage.system} {folder.resolve().name}",
+            store=store,
+            params={**json.loads(lineage.params), "seed": lineage.seed},
+            tags={**record, IDENTITY: identity, "measurements": lineage.measurements[:5000], **(tags or {})},
+            key=identity,
+        ) as run:
+            _inputs(run, lineage)
+            metrics = folder / "metrics.json"
+            if metrics.is_file():
+                run.log_metrics(json.loads(metrics.read_text(encoding="utf-8")))
+            for path in [folder / file for file in FILES if (folder / file).is_file()]:
+                run.log_artifact(path)
+            for path in sorted([*folder.glob("*"), *folder.glob("figures/*")]):
+                if path.suffix in FIGURES:
+                    run.log_artifact(path, "figures")
+        return run.id
+
+
+def _inputs(run: Run, lineage: Lineage) -> None:
+    from mlflow.entities import LoggedModelInput
+
+    if lineage.data_md5:
+        run.log_data(DataIdentity(lineage.data_path, lineage.data_md5), f"{lineage.system} training data", "prior")
+    for entry in json.loads(lineage.measurements):
+        run.log_data(DataIdentity(entry["file"], entry["sha256"]), f"{entry['name']} ({entry['kind']})", entry["use"])
+    version = find_version(run.store, None, lineage.model_sha256)
+    if version is not None:
+        run.set_tags({"model_version": f"{version.name}/{version.version}"})
+        if version.model_id:
+            run.store.client.log_inputs(run.id, models=[LoggedModelInput(version.model_id)])
+
+
+def log_evaluation(
+    folder: Path | str, metrics: Mapping[str, Any], *, target: str | None = None, store: Store | None = None
+) -> str:
+    """Record the evaluation of an inversion with its run, and as evidence with the version of its prior.
+
+    Args:
+        folder: the inversion; recorded first if it is not yet.
+        metrics: numbers, possibly nested; called `evaluation/<name>` on the run and
+            `evaluation/<target>/<name>` in the version's tags.
+        target: what was inverted (default: the folder's name).
+        store: default: the project's.
+
+    Returns:
+        The run id of the inversion.
+
+    Raises:
+        InputError: as `log_inversion`; or there is no number in `metrics`.
+    """
+    found = numbers(metrics)
+    if not found:
+        raise InputError("no number in the evaluation", str(folder))
+    store = store or open_store()
+    lineage = load_lineage(folder)
+    run_id = log_inversion(folder, lineage, store=store)
+    run = Run(run_id, store)
+    run.log_metrics({"evaluation": found})
+    version = find_version(store, None, lineage.model_sha256)
+    if version is not None:
+        place = f"evaluation/{target or Path(folder).resolve().name}"
+        for key, value in {**found, "run": run_id}.items():
+            text = value if isinstance(value, str) else f"{value:.6g}"
+            store.client.set_model_version_tag(version.name, version.version, f"{place}/{key}"[:250], text)
+    return run_id

@@ -1,0 +1,325 @@
+"""The registry of priors: registering, finding and describing their versions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from glass_ml import __version__
+from glass_ml.errors import InputError
+from glass_ml.tracking.data import DataIdentity
+from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
+from glass_ml.tracking.project import code_identity, worktree
+from glass_ml.tracking.runs import Run, flatten, numbers, start_run
+from glass_ml.tracking.store import Store, open_store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+NAME_PREFIX = "glass-"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry.
+
+    Attributes:
+        name: registered model, "glass-<system>".
+        version: its number.
+        created: false where this content had been registered before.
+        run_id: the run it belongs to.
+    """
+
+    name: str
+    version: int
+    created: bool
+    run_id: str
+
+    @property
+    def uri(self) -> str:
+        """The URI that names exactly this version."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """Where a prior is.
+
+    Attributes:
+        folder: the checkpoint folder.
+        uri: what to record: `models:/name/version`, or the folder, relative to the project where it lies in it.
+        name: registered name, or what it would be.
+        version: version in the registry; None for a folder.
+    """
+
+    folder: Path
+    uri: str
+    name: str
+    version: int | None
+
+
+def register_prior(
+    folder: Path | str,
+    *,
+    system: str,
+    metrics: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    data: DataIdentity | None = None,
+    run: Run | None = None,
+    store: Store | None = None,
+) -> Registered:
+    """Register a checkpoint folder as a version of "glass-<system>"; the same content twice makes one version.
+
+    The version can be loaded by `mlflow.pyfunc.load_model` and becomes the candidate.
+
+    Args:
+        folder: holds `model.safetensors` and `model.json`; whatever else is in it is left out.
+        system: the material.
+        metrics: numbers to record; default: the `held_out_loss` of the card.
+        params: settings to record with a run of its own; default: those of the card.
+        data: training data; default: what the card says.
+        run: the training run; default: a run of its own.
+        store: default: the project's.
+
+    Raises:
+        InputError: the folder is no checkpoint, or the store cannot be opened.
+    """
+    folder, name = Path(folder), NAME_PREFIX + system
+    identity = model_sha256(folder)
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    data = data or DataIdentity(str(card.get("data_path", "data")), str(card.get("data_md5", "")))
+    metrics = {"held_out_loss": card.get("held_out_loss", {})} if metrics is None else metrics
+    shown = {k: card[k] for k in ("network", "training", "noise") if k in card} if params is None else params
+    store = store or open_store()
+    with store.lock():
+        found = find_version(store, name, identity)
+        if found is not None:
+            return Registered(name, int(found.version), False, str(found.run_id))
+        own = start_run(stage="register", system=system, name=f"prior {system}", store=store, params=shown, data=data)
+        with own if run is None else nullcontext(run) as record:
+            record.log_metrics(metrics)
+            version = _create_version(store, name, folder, identity, record, data, card, metrics)
+        return Registered(name, int(version.version), True, record.id)
+
+
+def _create_version(
+    store: Store,
+    name: str,
+    folder: Path,
+    identity: str,
+    run: Run,
+    data: DataIdentity,
+    card: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    code = code_identity()
+    tags = {
+        "model_sha256": identity,
+        "system": card["system"],
+        "elements": card.get("elements", ""),
+        "data_path": data.path,
+        "data_md5": data.md5,
+        "git_commit": card.get("git_commit", code.git_commit),
+        "git_dirty": card.get("git_dirty", code.git_dirty),
+        "code_sha256": card.get("code_sha256", code.code_sha256),
+        "glass_ml_version": __version__,
+        **{f"metric/{k}": f"{v:.6g}" for k, v in numbers(metrics).items()},
+    }
+    tags = {k: str(v) for k, v in tags.items()}
+    model_id = _log_model(store, name, folder, identity, run, tags)
+    try:
+        store.client.create_registered_model(name, description=f"Prior of {card['system']} structures.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = store.client.create_model_version(
+        name, f"models:/{model_id}", run.id, tags=tags, model_id=model_id, await_creation_for=0
+    )
+    store.client.set_registered_model_alias(name, "candidate", version.version)
+    return version
+
+
+def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, tags: dict[str, str]) -> str:
+    """Id of the logged model with this content; one left by a process that died before registering it is used."""
+    from mlflow import pyfunc
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    from glass_ml.tracking import served
+
+    client, experiment = store.client, store.experiments["priors"]
+    for left in client.search_logged_models([experiment], f"tags.model_sha256 = '{identity}'"):
+        if left.status == "READY":
+            return left.model_id
+        client.delete_logged_model(left.model_id)
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    params = {k: str(v)[:500] for k, v in flatten(card, ".").items()}
+    model = client.create_logged_model(
+        experiment, name=name, source_run_id=run.id, tags=tags, params=params, model_type="prior"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        checkpoint, package = Path(temporary) / "prior", Path(temporary) / "model"
+        checkpoint.mkdir()
+        for file in MODEL_FILES:
+            shutil.copy2(folder / file, checkpoint / file)
+        pyfunc.save_model(
+            package,
+            python_model=str(served.__file__),
+            artifacts={"prior": str(checkpoint)},
+            signature=served.SIGNATURE,
+            pip_requirements=[f"glass_ml=={__version__}"],
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                run_id=run.id,
+                model_id=model.model_id,
+                metadata={"model_sha256": identity},
+            ),
+        )
+        client.log_model_artifacts(model.model_id, str(package))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run.id, models=[LoggedModelOutput(model.model_id, step=0)])
+    return model.model_id
+
+
+def versions(store: Store, name: str | None = None) -> list[ModelVersion]:
+    """Versions of one model or of all, by name, newest first; with their aliases."""
+    found = store.client.search_model_versions(f"name = '{name}'" if name else None, max_results=10_000)
+    ours = [v for v in found if "model_sha256" in v.tags]
+    return sorted(ours, key=lambda v: (v.name, -int(v.version)))
+
+
+def find_version(store: Store, name: str | None, identity: str) -> ModelVersion | None:
+    """The version with this content, of one model or of any."""
+    return next((v for v in versions(store, name) if v.tags["model_sha256"] == identity), None)
+
+
+def get_version(store: Store, name: str, which: str | int) -> ModelVersion:
+    """A version by its number or alias.
+
+    Raises:
+        InputError: no such model, version or alias.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if str(which).isdigit():
+            return store.client.get_model_version(name, str(which))
+        return store.client.get_model_version_by_alias(name, str(which))
+    except MlflowException:
+        known = versions(store, name)
+        if not known:
+            names = ", ".join(sorted({v.name for v in versions(store)})) or "none yet"
+            raise InputError(f"no registered model '{name}'", mend=f"registered: {names}") from None
+        have = ", ".join(f"{v.version}" + "".join(f" @{a}" for a in v.aliases) for v in reversed(known))
+        raise InputError(f"no version or alias '{which}' of {name}", mend=f"there are {have}") from None
+
+
+def version_folder(store: Store, version: ModelVersion) -> Path | None:
+    """The checkpoint folder of a version, content as registered; None where it is nowhere.
+
+    MLflow keeps absolute paths; where one has gone stale, the folder is looked for by its content below the store and
+    in the project's `models`.
+    """
+    wanted = version.tags.get("model_sha256")
+    return next((p for p in version_places(store, version) if is_checkpoint(p) and model_sha256(p) == wanted), None)
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds both files of a prior."""
+    return all((folder / name).is_file() for name in MODEL_FILES)
+
+
+def version_places(store: Store, version: ModelVersion) -> list[Path]:
+    """Where a version's checkpoint folder may be, best place first."""
+    places = []
+    location = store.client.get_model_version_download_uri(version.name, version.version)
+    if location.startswith("models:/"):
+        location = store.client.get_logged_model(location.removeprefix("models:/")).artifact_location
+    parts = urlsplit(location)
+    if parts.scheme in ("", "file"):
+        package = Path(unquote(parts.path))
+        places.append(package / "artifacts" / "prior")
+        inside = package.parts
+        if "artifacts" in inside:
+            start = inside.index("artifacts", inside.index("mlruns") if "mlruns" in inside else 0)
+            places.append(store.folder.joinpath(*inside[start:], "artifacts", "prior"))
+    else:
+        places.append(_download(store, version))
+    places.append(worktree() / "models" / str(version.tags.get("system", "")))
+    places.append(store.root / "models" / str(version.tags.get("system", "")))
+    return list(dict.fromkeys(places))
+
+
+def _download(store: Store, version: ModelVersion) -> Path:
+    """The checkpoint of a version whose artifacts a server keeps, fetched once."""
+    from mlflow.artifacts import download_artifacts
+
+    cache = store.folder / "cache" / str(version.tags["model_sha256"])
+    if not cache.is_dir():
+        with tempfile.TemporaryDirectory(dir=store.folder) as temporary:
+            uri = f"models:/{version.name}/{version.version}"
+            package = download_artifacts(uri, dst_path=temporary, tracking_uri=store.uri, registry_uri=store.uri)
+            cache.parent.mkdir(exist_ok=True)
+            shutil.move(str(Path(package) / "artifacts" / "prior"), cache)
+    return cache
+
+
+def resolve_model(model: str | Path | None, system: str | None = None, store: Store | None = None) -> ResolvedModel:
+    """The checkpoint folder that a URI, a folder or a system's name stands for.
+
+    Args:
+        model: `models:/glass-a-Si@production`, `models:/glass-a-Si/3`, a checkpoint folder, a system's name, or None
+            for the prior of `system` in the project's `models`.
+        system: used when `model` is None.
+        store: default: the project's, opened only for a `models:/` URI.
+
+    Raises:
+        InputError: there is no such model, or its files are gone or changed.
+    """
+    text = str(system if model is None else model)
+    if text.startswith("models:"):
+        return _resolve_registered(text, store)
+    root = worktree()
+    places = [root / "models" / text] if model is None else [Path(text), root / text, root / "models" / text]
+    folder = next((p for p in places if (p / MODEL_FILES[0]).is_file()), None)
+    if folder is None:
+        raise InputError(
+            f"no prior '{text}'", str(places[-1]), "run 'dvc pull' or 'glass-ml train', or see 'glass-ml models list'"
+        )
+    folder = folder.resolve()
+    uri = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
+    return ResolvedModel(folder, uri, NAME_PREFIX + _card_system(folder), None)
+
+
+def _card_system(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "model.json").read_text(encoding="utf-8"))["system"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.name  # whoever loads the prior says what is wrong with it
+
+
+def _resolve_registered(uri: str, store: Store | None) -> ResolvedModel:
+    path = uri.removeprefix("models:").lstrip("/")
+    name, _, which = path.partition("@") if "@" in path else path.partition("/")
+    if not name or not which:
+        raise InputError(f"'{uri}' is not a model URI", mend="write models:/NAME@ALIAS or models:/NAME/VERSION")
+    store = store or open_store()
+    version = get_version(store, name, which)
+    folder = version_folder(store, version)
+    if folder is None:
+        raise InputError(
+            f"version {version.version} of {name} is registered, but its files are gone or changed",
+            uri,
+            "'dvc pull' or train again, or choose another with 'glass-ml models list'",
+        )
+    return ResolvedModel(folder, f"models:/{name}/{version.version}", name, int(version.version))

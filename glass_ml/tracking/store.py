@@ -1,0 +1,177 @@
+"""Where MLflow lives, and how it is opened: once, safely, without a word to the network.
+
+The store is `mlruns/mlflow.db` (SQLite) with its files in `mlruns/artifacts`, both in the project's root;
+`MLFLOW_TRACKING_URI` names another one. MLflow is imported only here and below, when a store is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from glass_ml.errors import InputError
+from glass_ml.tracking.project import project_root
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENTS = ("priors", "inversions", "tuning")
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Columns in which MLflow keeps absolute paths."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store.
+
+    Attributes:
+        uri: tracking and registry URI, for MLflow's own functions and Lightning's logger.
+        root: the project's root.
+        folder: where locks live, and the artifacts of a store without a server.
+        client: MLflow's client of this URI.
+        experiments: name -> experiment id, for each of `EXPERIMENTS`.
+    """
+
+    uri: str
+    root: Path
+    folder: Path
+    client: MlflowClient
+    experiments: dict[str, str]
+
+    @contextmanager
+    def lock(self, name: str = "registry") -> Iterator[None]:
+        """Hold a lock between the processes of this machine (re-entrant in a thread)."""
+        with _lock(self.folder, name):
+            yield
+
+
+def tracking_uri(root: Path | str | None = None) -> str:
+    """The URI of the store: `$MLFLOW_TRACKING_URI` if set, else the project's database.
+
+    Raises:
+        InputError: the variable names a folder, which MLflow no longer takes.
+    """
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if named and urlsplit(named).scheme in ("", "file"):
+        raise InputError(
+            f"'{named}' is a folder", "MLFLOW_TRACKING_URI", "give a database or server, such as sqlite:///mlflow.db"
+        )
+    return named or f"sqlite:///{Path(root or project_root()).resolve() / 'mlruns' / 'mlflow.db'}"
+
+
+def database(uri: str) -> Path | None:
+    """The file of a SQLite store; None for any other."""
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+
+
+def store_exists(root: Path | str | None = None) -> bool:
+    """Whether there is a store to look into (a server is taken to be there)."""
+    file = database(tracking_uri(root))
+    return file is None or file.is_file()
+
+
+def silence() -> None:
+    """Keep MLflow from talking, to the network or to the terminal; to be called before it is imported."""
+    for key, value in QUIET.items():
+        os.environ.setdefault(key, value)
+
+
+def open_store(root: Path | str | None = None) -> Store:
+    """Open the store, making database and experiments where they do not exist.
+
+    Any number of processes may do so at once. A database that has moved with its project is made to point to the
+    artifacts where they are now, as MLflow keeps their absolute paths.
+
+    Args:
+        root: the project (default: `project_root()`).
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+    uri = tracking_uri(root)
+    root = Path(root or project_root()).resolve()
+    file = database(uri)
+    folder = file.parent if file else root / "mlruns"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write here: {error.strerror}", str(folder), "check its permissions") from None
+    silence()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with _lock(folder, "store"):
+            if file and not file.is_file():
+                _create(file)
+            elif file:
+                _relocate(file, folder / "artifacts")
+            client = MlflowClient(uri, uri)
+            experiments = {name: _experiment(client, name, _location(uri, folder, name)) for name in EXPERIMENTS}
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
+        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise InputError(f"the MLflow store cannot be opened: {cause}", uri, "'glass-ml doctor' says more") from None
+    return Store(uri, root, folder, client, experiments)
+
+
+def _lock(folder: Path, name: str) -> FileLock:
+    return FileLock(folder / f".{name}.lock", timeout=600, is_singleton=True)
+
+
+def _location(uri: str, folder: Path, name: str) -> str | None:
+    """Where an experiment keeps its files; a server decides for itself."""
+    return None if uri.startswith("http") else (folder / "artifacts" / name).as_uri()
+
+
+def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return client.create_experiment(name, artifact_location=location)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+def _create(file: Path) -> None:
+    """Make the database beside its place and copy it there whole: a kill leaves none, never half a schema."""
+    from mlflow import MlflowClient
+
+    draft, copy = file.with_suffix(".draft"), file.with_suffix(".copy")
+    draft.unlink(missing_ok=True)
+    copy.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+    with closing(sqlite3.connect(draft)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    copy.replace(file)
+    draft.unlink()
+
+
+def _relocate(file: Path, artifacts: Path) -> None:
+    """Rewrite the absolute artifact paths of a database that lies elsewhere than when they were written."""
+    with closing(sqlite3.connect(file, timeout=60)) as connection, connection:
+        query = "SELECT artifact_location FROM experiments WHERE name = ?"
+        row = connection.execute(query, EXPERIMENTS[:1]).fetchone()
+        new, old = artifacts.as_uri(), str(row[0]).removesuffix(f"/{EXPERIMENTS[0]}") if row else ""
+        if not old.startswith("file:") or old == new:
+            return
+        for table, column in LOCATIONS:
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                (new, len(old) + 1, len(old) + 1, f"{old}/"),
+            )
