@@ -21,15 +21,10 @@ def xray_f0(elements: Sequence[int], q: Tensor) -> Tensor:
 
     Source: Waasmaier and Kirfel, Acta Cryst. A51, 416 (1995), as tabulated in xraydb.
     """
-    q64 = q.detach().cpu().double()
-    return torch.stack([_f0(z, tuple(q64.tolist())) for z in elements])
-
-
-@lru_cache(maxsize=256)
-def _f0(z: int, q: tuple[float, ...]) -> Tensor:
     import xraydb
 
-    return torch.from_numpy(np.asarray(xraydb.f0(int(z), np.asarray(q) / (4 * np.pi)), dtype=float))
+    s = q.detach().cpu().double().numpy() / (4 * np.pi)
+    return torch.stack([torch.from_numpy(np.atleast_1d(xraydb.f0(int(z), s))) for z in elements])
 
 
 @lru_cache(maxsize=256)

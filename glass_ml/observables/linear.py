@@ -42,6 +42,7 @@ class PairObservable(ABC):
 
     def __init__(self, kind: str, grid: Tensor, radiation: str, spacing: float = SPACING):
         self.kind, self.grid, self.radiation, self.spacing = kind, grid, radiation, spacing
+        self._weights: dict[tuple, Tensor] = {}
         self._kernels: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
@@ -68,14 +69,17 @@ class PairObservable(ABC):
 
     def element_weights(self, h: PairHistograms) -> Tensor:
         """Weight of each element, (E, n) or (E, 1): f0 at Q (at 0 in real space), b in fm, or 1."""
+        key = (h.elements, h.counts.dtype, h.counts.device)
+        if key not in self._weights:
+            self._weights = {key: self._weights_of(h.elements).to(h.counts)}
+        return self._weights[key]
+
+    def _weights_of(self, elements: tuple[int, ...]) -> Tensor:
         if self.radiation == "number":
-            weights = torch.ones(len(h.elements), 1)
-        elif self.radiation == "neutron":
-            weights = neutron_lengths(h.elements)[:, None]
-        else:
-            in_q = self.kind in RECIPROCAL_KINDS
-            weights = xray_f0(h.elements, self.grid if in_q else torch.zeros(1))
-        return weights.to(h.counts)
+            return torch.ones(len(elements), 1)
+        if self.radiation == "neutron":
+            return neutron_lengths(elements)[:, None]
+        return xray_f0(elements, self.grid if self.kind in RECIPROCAL_KINDS else torch.zeros(1))
 
     def weighted(self, h: PairHistograms, sums: Tensor, volume: Tensor) -> tuple[Tensor, Tensor]:
         """sum_ab c_a c_b w_a w_b 4 pi rho int r^2 (g_ab - 1) K dr and <w>^2, both (S, n)."""
