@@ -92,6 +92,20 @@ class Likelihood:
             total = total + channel.measurement.weight * fit.chi2
         return total
 
+    def residuals(self, structures: Structures, pairs: Pairs | None = None) -> Tensor:
+        """Weighted residuals sqrt(weight) (fit - target)/sigma of all fitted measurements, differentiable.
+
+        (S, n) over their joined points, so that `chi2` is the sum of squares of a row; (1, n) where the mean over
+        the batch is fitted.
+        """
+        columns = []
+        channels = [c for c in self.channels if c.measurement.use == "fit"]
+        for channel, model in zip(channels, self.predict(structures, pairs, fitted=True), strict=True):
+            fit = self._fit(channel, model, None)
+            fitted = fit.fit.mean(0, keepdim=True) if self.ensemble else fit.fit
+            columns.append(channel.measurement.weight**0.5 * (fitted - fit.target) / fit.sigma)
+        return torch.cat(columns, dim=1)
+
     def compare(
         self, structures: Structures, pairs: Pairs | None = None, extra_variance: Variance | None = None
     ) -> Comparison:
