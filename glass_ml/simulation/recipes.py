@@ -20,7 +20,5 @@ def recipe_of(system: str) -> Recipe:
         InputError: no recipe has that name.
     """
     if system not in RECIPES:
-        raise InputError(
-            f"no simulation recipe for '{system}'", "SYSTEM", f"known: {', '.join(known_systems())}"
-        )
+        raise InputError(f"no simulation recipe for '{system}'", "SYSTEM", f"known: {', '.join(known_systems())}")
     return RECIPES[system]

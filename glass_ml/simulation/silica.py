@@ -19,8 +19,9 @@ def _mie(epsilon: float, sigma: float) -> str:
 # BKS diverges to minus infinity at short distance, where a hot melt gets: the 30-6 term closes that hole.
 BKS = Potential(
     name="BKS with 30-6 core",
-    citation="van Beest, Kramer and van Santen, Phys. Rev. Lett. 64, 1955 (1990); core of Guissani and Guillot, "
-    "J. Chem. Phys. 104, 7633 (1996), as in Saika-Voivod, Sciortino and Poole, Phys. Rev. E 63, 011202 (2000)",
+    citation="van Beest, Kramer and van Santen, Phys. Rev. Lett. 64, 1955 (1990); "
+    "core of Guissani and Guillot, J. Chem. Phys. 104, 7633 (1996), "
+    "as in Saika-Voivod, Sciortino and Poole, Phys. Rev. E 63, 011202 (2000)",
     commands=(
         "pair_style hybrid/overlay buck/coul/long 6.0 8.0 mie/cut 3.5",
         "pair_coeff 1 1 buck/coul/long 0.0 1.0 0.0",

@@ -14,8 +14,7 @@ MODIFIED_STILLINGER_WEBER = Potential(
     citation="Vink, Barkema, van der Weg and Mousseau, J. Non-Cryst. Solids 282, 248 (2001)",
     commands=("pair_style sw", "pair_coeff * * modified.sw Si"),
     files={
-        "modified.sw": "Si Si Si 1.64833 2.0951 1.80 31.5 1.20 -0.333333333333 "
-        "7.049556277 0.6022245584 4.0 0.0 0.0\n"
+        "modified.sw": "Si Si Si 1.64833 2.0951 1.80 31.5 1.20 -0.333333333333 7.049556277 0.6022245584 4.0 0.0 0.0\n"
     },
     cost_us=1.7,
 )
