@@ -12,7 +12,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.lineage import Lineage
-from glass_ml.tracking.registry import find_version
+from glass_ml.tracking.registry import find_version, logged_model_id
 from glass_ml.tracking.runs import Run, find_run, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
 
@@ -105,8 +105,8 @@ def _inputs(run: Run, lineage: Lineage) -> None:
     version = find_version(run.store, None, lineage.model_sha256)
     if version is not None:
         run.set_tags({"model_version": f"{version.name}/{version.version}"})
-        if version.model_id:
-            run.store.client.log_inputs(run.id, models=[LoggedModelInput(version.model_id)])
+        if model_id := logged_model_id(version):
+            run.store.client.log_inputs(run.id, models=[LoggedModelInput(model_id)])
 
 
 def log_evaluation(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from glass_ml.errors import InputError
 from glass_ml.tracking.project import UNKNOWN
-from glass_ml.tracking.registry import get_version, version_folder
+from glass_ml.tracking.registry import aliases, get_version, version_folder
 from glass_ml.tracking.store import Store, open_store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 ALIASES = ("candidate", "champion", "production")
 
@@ -49,8 +53,7 @@ def promote(name: str, version: int | str, alias: str, store: Store | None = Non
     store = store or open_store()
     with store.lock():
         found = get_version(store, name, version)
-        holder = store.client.get_registered_model(name).aliases.get(alias)
-        previous = int(holder) if holder is not None else None
+        previous = aliases(store, name).get(alias)
         refusals = tuple(_refusals(store, found))
         if not refusals:
             evidence = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} after version {previous or 'none'}"
@@ -59,7 +62,7 @@ def promote(name: str, version: int | str, alias: str, store: Store | None = Non
     return Promotion(name, int(found.version), alias, previous, refusals)
 
 
-def _refusals(store: Store, version) -> list[str]:  # type: ignore[no-untyped-def]
+def _refusals(store: Store, version: ModelVersion) -> list[str]:
     tags = version.tags
     failed = []
     if not tags.get("data_md5"):

@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 NAME_PREFIX = "glass-"
+LINEAGE_TAGS = (
+    "system",
+    "elements",
+    "model_sha256",
+    "data_path",
+    "data_md5",
+    "git_commit",
+    "git_dirty",
+    "code_sha256",
+    "glass_ml_version",
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,9 @@ def register_prior(
         found = find_version(store, name, identity)
         if found is not None:
             return Registered(name, int(found.version), False, str(found.run_id))
-        own = start_run(stage="register", system=system, name=f"prior {system}", store=store, params=shown, data=data)
+        own = start_run(
+            stage="register", system=system, name=f"prior {system}", store=store, params=shown, data=data, key=identity
+        )
         with own if run is None else nullcontext(run) as record:
             record.log_metrics(metrics)
             version = _create_version(store, name, folder, identity, record, data, card, metrics)
@@ -141,9 +154,8 @@ def _create_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = store.client.create_model_version(
-        name, f"models:/{model_id}", run.id, tags=tags, model_id=model_id, await_creation_for=0
-    )
+    with store.current():
+        version = store.client.create_model_version(name, f"models:/{model_id}", run.id, tags, model_id=model_id)
     store.client.set_registered_model_alias(name, "candidate", version.version)
     return version
 
@@ -176,6 +188,7 @@ def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, t
             python_model=str(served.__file__),
             artifacts={"prior": str(checkpoint)},
             signature=served.SIGNATURE,
+            input_example=served.EXAMPLE,
             pip_requirements=[f"glass_ml=={__version__}"],
             mlflow_model=Model(
                 artifact_path=model.artifact_location,
@@ -192,10 +205,20 @@ def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, t
 
 
 def versions(store: Store, name: str | None = None) -> list[ModelVersion]:
-    """Versions of one model or of all, by name, newest first; with their aliases."""
+    """Versions of one model or of all, by name, newest first."""
     found = store.client.search_model_versions(f"name = '{name}'" if name else None, max_results=10_000)
     ours = [v for v in found if "model_sha256" in v.tags]
     return sorted(ours, key=lambda v: (v.name, -int(v.version)))
+
+
+def aliases(store: Store, name: str) -> dict[str, int]:
+    """Alias -> version of a registered model."""
+    return {alias: int(version) for alias, version in store.client.get_registered_model(name).aliases.items()}
+
+
+def logged_model_id(version: ModelVersion) -> str | None:
+    """Id of the logged model that a version is."""
+    return str(version.source).removeprefix("models:/") if str(version.source).startswith("models:/m-") else None
 
 
 def find_version(store: Store, name: str | None, identity: str) -> ModelVersion | None:
@@ -220,7 +243,7 @@ def get_version(store: Store, name: str, which: str | int) -> ModelVersion:
         if not known:
             names = ", ".join(sorted({v.name for v in versions(store)})) or "none yet"
             raise InputError(f"no registered model '{name}'", mend=f"registered: {names}") from None
-        have = ", ".join(f"{v.version}" + "".join(f" @{a}" for a in v.aliases) for v in reversed(known))
+        have = ", ".join([str(v.version) for v in reversed(known)] + [f"@{alias}" for alias in aliases(store, name)])
         raise InputError(f"no version or alias '{which}' of {name}", mend=f"there are {have}") from None
 
 
@@ -242,9 +265,8 @@ def is_checkpoint(folder: Path) -> bool:
 def version_places(store: Store, version: ModelVersion) -> list[Path]:
     """Where a version's checkpoint folder may be, best place first."""
     places = []
-    location = store.client.get_model_version_download_uri(version.name, version.version)
-    if location.startswith("models:/"):
-        location = store.client.get_logged_model(location.removeprefix("models:/")).artifact_location
+    model_id = logged_model_id(version)
+    location = store.client.get_logged_model(model_id).artifact_location if model_id else str(version.source)
     parts = urlsplit(location)
     if parts.scheme in ("", "file"):
         package = Path(unquote(parts.path))
@@ -323,3 +345,26 @@ def _resolve_registered(uri: str, store: Store | None) -> ResolvedModel:
             "'dvc pull' or train again, or choose another with 'glass-ml models list'",
         )
     return ResolvedModel(folder, f"models:/{name}/{version.version}", name, int(version.version))
+
+
+def describe(store: Store, version: ModelVersion) -> dict[str, Any]:
+    """A version as plain data: identity, lineage, metrics and evaluations, where its files are, and who holds it."""
+    tags = version.tags
+    folder = version_folder(store, version)
+
+    def part(prefix: str) -> dict[str, str]:
+        return {k.removeprefix(f"{prefix}/"): v for k, v in sorted(tags.items()) if k.startswith(f"{prefix}/")}
+
+    return {
+        "name": version.name,
+        "version": int(version.version),
+        "uri": f"models:/{version.name}/{version.version}",
+        "aliases": sorted(a for a, v in aliases(store, version.name).items() if v == int(version.version)),
+        "created": version.creation_timestamp,
+        "run_id": version.run_id,
+        "folder": str(folder) if folder else None,
+        **{key: tags.get(key, "") for key in LINEAGE_TAGS},
+        "metrics": part("metric"),
+        "evaluation": part("evaluation"),
+        "promoted": part("promoted"),
+    }

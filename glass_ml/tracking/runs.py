@@ -121,7 +121,8 @@ def start_run(
         params: settings to record.
         data: data that the stage reads.
         tags: further tags.
-        key: identity of the work; an unfinished run of the same key is gone on with instead of making a second one.
+        key: identity of the work, such as a checksum; an unfinished run of the same key is gone on with instead of
+            making a second one.
         parent: run id of the parent run.
     """
     store = store or open_store()
@@ -248,9 +249,8 @@ def _alive(process: str) -> bool:
 
 
 def _unfinished(store: Store, experiment: str, key: str) -> str | None:
-    text = f"tags.`{KEY}` = '{key}' AND attributes.status IN ('KILLED', 'FAILED')"
-    found = store.client.search_runs([experiment], text, max_results=1)
-    return found[0].info.run_id if found else None
+    found = store.client.search_runs([experiment], f"tags.`{KEY}` = '{key}'")
+    return next((r.info.run_id for r in found if r.info.status in ("KILLED", "FAILED")), None)
 
 
 class Terminated(SystemExit):

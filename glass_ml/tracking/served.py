@@ -36,6 +36,8 @@ SIGNATURE = ModelSignature(
     ),
 )
 
+EXAMPLE = pd.DataFrame({"composition": ['{"Si": 1}'], "density": ["2.28 g/cm3"]})
+
 
 class ServedPrior(PythonModel):
     """Structures out of a prior.
@@ -50,6 +52,8 @@ class ServedPrior(PythonModel):
     `replica`, and `structure` as extended-XYZ text that carries its lineage.
     """
 
+    _skip_type_hint_validation = True  # the signature above is explicit; else MLflow warns that types are missing
+
     def load_context(self, context: Any) -> None:
         """Load the checkpoint folder that was logged with the model."""
         from glass_ml.priors.checkpoint import load_prior
@@ -57,7 +61,7 @@ class ServedPrior(PythonModel):
         self.folder = Path(context.artifacts["prior"])
         self.prior = load_prior(self.folder)
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, context, model_input, params=None):
         """See the class; raises InputError for a row that asks for neither or for what the prior cannot do."""
         rows = pd.DataFrame([model_input] if isinstance(model_input, Mapping) else model_input)
         settings = {"n_structures": 1, "n_atoms": 216, "seed": 0, **(params or {})}

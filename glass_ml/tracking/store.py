@@ -23,8 +23,14 @@ from glass_ml.tracking.project import project_root
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENTS = ("priors", "inversions", "tuning")
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -59,6 +65,20 @@ class Store:
         with _lock(self.folder, name):
             yield
 
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make this the store of MLflow's own functions inside the block: some of them know no other way."""
+        import mlflow
+
+        before = os.environ.get(VARIABLE)
+        mlflow.set_tracking_uri(self.uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # goes back to the environment
+            if before is not None:
+                os.environ[VARIABLE] = before
+
 
 def tracking_uri(root: Path | str | None = None) -> str:
     """The URI of the store: `$MLFLOW_TRACKING_URI` if set, else the project's database.
@@ -66,11 +86,9 @@ def tracking_uri(root: Path | str | None = None) -> str:
     Raises:
         InputError: the variable names a folder, which MLflow no longer takes.
     """
-    named = os.environ.get("MLFLOW_TRACKING_URI")
+    named = os.environ.get(VARIABLE)
     if named and urlsplit(named).scheme in ("", "file"):
-        raise InputError(
-            f"'{named}' is a folder", "MLFLOW_TRACKING_URI", "give a database or server, such as sqlite:///mlflow.db"
-        )
+        raise InputError(f"'{named}' is a folder", VARIABLE, "give a database or server, such as sqlite:///mlflow.db")
     return named or f"sqlite:///{Path(root or project_root()).resolve() / 'mlruns' / 'mlflow.db'}"
 
 

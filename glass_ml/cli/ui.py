@@ -1,0 +1,35 @@
+"""glass-ml ui: the MLflow page of this project, for this machine only."""
+
+import argparse
+import os
+import socket
+import sys
+
+from glass_ml.errors import InputError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: 5000)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Become `mlflow ui`; Ctrl-C ends it."""
+    from glass_ml.tracking.store import open_store
+
+    store = open_store()
+    if store.uri.startswith("http"):
+        print(f"the store is a server: open {store.uri}", file=sys.stderr)
+        return 0
+    if not 0 < arguments.port < 65536:
+        raise InputError(f"{arguments.port} is not a port", "--port", "give a number from 1024 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", arguments.port))
+        except OSError as error:
+            raise InputError(f"port {arguments.port}: {error.strerror}", "--port", "give another one") from None
+    print(f"open http://127.0.0.1:{arguments.port} in a browser; Ctrl-C ends", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(arguments.port)]
+    artifacts = (store.folder / "artifacts").as_uri()
+    os.execv(sys.executable, [*command, "--backend-store-uri", store.uri, "--default-artifact-root", artifacts])
