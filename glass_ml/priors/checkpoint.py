@@ -26,7 +26,17 @@ from glass_ml.priors.prior import Prior
 FORMAT_VERSION = 1
 ARCHITECTURE = "angular"
 WEIGHTS, CARD = "model.safetensors", "model.json"
-REQUIRED = ("format_version", "architecture", "network", "elements", "sigma_min", "sigma_max", "system")
+REQUIRED = (
+    "format_version",
+    "architecture",
+    "network",
+    "elements",
+    "sigma_min",
+    "sigma_max",
+    "held_out_loss",
+    "shortest",
+    "system",
+)
 
 
 def save_prior(folder: Path | str, prior: Prior, card: dict[str, Any]) -> None:
@@ -98,7 +108,9 @@ def load_prior(folder: Path | str) -> Prior:
     card = read_card(folder)
     path = folder / WEIGHTS
     mend = "choose another model, or 'dvc pull' this one again"
-    prior = Prior(tuple(card["elements"]), build(NetworkConfig, card["network"], f"{folder / CARD}: network"))
+    network = build(NetworkConfig, card["network"], f"{folder / CARD}: network")
+    losses = {float(k): float(v) for k, v in card["held_out_loss"].items()}
+    prior = Prior(tuple(card["elements"]), network, losses, card["shortest"])
     try:
         weights = load_file(path)
     except FileNotFoundError:

@@ -77,7 +77,7 @@ def shortest_distances(frames: Sequence[Atoms], cutoff: float = 4.0) -> list[lis
 
 
 def write_structure_file(
-    folder: Path | str, frames: Sequence[Atoms], *, validation_share: float, source_md5: str
+    folder: Path | str, frames: Sequence[Atoms], *, validation_share: float, source_path: str, source_md5: str
 ) -> None:
     """Write structures as memory-mapped arrays, whole or not at all.
 
@@ -88,7 +88,8 @@ def write_structure_file(
         folder: made new; replaced if it exists.
         frames: the structures.
         validation_share: share of the quenches that is held out, between 0 and 1.
-        source_md5: content id of the data the frames come from, kept in `meta.json`.
+        source_path: the data the frames come from, kept in `meta.json`.
+        source_md5: its content id, likewise.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -102,9 +103,10 @@ def write_structure_file(
         "held_out_quenches": len(held_out_names),
         "density_range": [f(len(a) / a.cell.volume for a in frames) for f in (min, max)],
         "shortest": shortest_distances(frames),
+        "source_path": source_path,
         "source_md5": source_md5,
     }
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "positions": np.concatenate([a.positions for a in frames]).astype(np.float32),
         "cell": np.stack([a.cell.array for a in frames]).astype(np.float32),
         "numbers": np.concatenate([a.numbers for a in frames]).astype(np.uint8),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -29,13 +30,11 @@ class TrainingConfig:
         ema: decay of the moving average of the weights, approached as (1 + n) / (10 + n).
         epoch_steps: steps between validations and checkpoints.
         validation_structures: held-out structures used at most.
-        validation_share: share of the quenches that is held out.
-        states: which frames are trained on: "thermal" snapshots, "minimised" structures, or "all".
         threads: CPU threads; 0 leaves torch's choice.
         seed: of the initial weights and of the noise.
     """
 
-    steps: int = 40000
+    steps: int = 24000
     batch: int = 2
     learning_rate: float = 2e-3
     warmup: int = 200
@@ -43,8 +42,6 @@ class TrainingConfig:
     ema: float = 0.999
     epoch_steps: int = 500
     validation_structures: int = 8
-    validation_share: float = 0.1
-    states: str = "thermal"
     threads: int = 1
     seed: int = 0
 
@@ -73,6 +70,11 @@ class DenoisingModule(pl.LightningModule):
         decay = min(self.training_config.ema, (1 + int(n)) / (10 + int(n)))
         return average.lerp(current, 1 - decay)
 
+    @property
+    def averaged(self) -> Prior:
+        """The prior with averaged weights."""
+        return cast(Prior, self.average.module)
+
     def transfer_batch_to_device(self, batch: Noisy, device: torch.device, dataloader_idx: int) -> Noisy:
         """Move a batch; Lightning's own walk does not enter frozen dataclasses."""
         return Noisy(batch.clean.to(device), batch.sigma.to(device), batch.noise.to(device))
@@ -98,13 +100,13 @@ class DenoisingModule(pl.LightningModule):
 
     def validation_step(self, batch: Noisy, batch_idx: int) -> None:
         """Held-out loss of the averaged weights, per noise level."""
-        loss = self.loss(self.average.module, batch)
+        loss = self.loss(self.averaged, batch)
         level = min(VALIDATION_SIGMAS, key=lambda s: abs(s - float(batch.sigma[0])))
         options: dict[str, Any] = {"batch_size": 1, "sync_dist": True, "on_epoch": True}
         self.log(f"val/loss_{level:g}", loss, **options)
         self.log("val/loss", loss, prog_bar=True, **options)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with warm-up and cosine decay to zero."""
         config = self.training_config
         optimizer = torch.optim.Adam(self.prior.parameters(), lr=config.learning_rate)

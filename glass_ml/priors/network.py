@@ -37,7 +37,7 @@ class NetworkConfig:
 
     cutoff: float = 4.5
     features: int = 64
-    layers: int = 3
+    layers: int = 4
     channels: int = 8
     radial: int = 24
 
@@ -129,6 +129,10 @@ class AngularNetwork(nn.Module):
         n_elements: number of chemical elements the network tells apart.
         config: its size.
     """
+
+    centres: Tensor
+    frequencies: Tensor
+    one_row_per_degree: Tensor
 
     def __init__(self, n_elements: int, config: NetworkConfig):
         super().__init__()

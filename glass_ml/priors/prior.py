@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,16 +22,38 @@ class Prior(nn.Module):
     Args:
         elements: atomic numbers it was built for, ascending.
         config: size of the network.
+        losses: held-out loss at noise levels (Å), from which `spread` follows; unknown for an untrained prior.
+        shortest: rows [Z1, Z2, distance (Å)] of the shortest distances in the training data.
     """
 
-    def __init__(self, elements: tuple[int, ...], config: NetworkConfig):
+    species_of: Tensor
+
+    def __init__(
+        self,
+        elements: tuple[int, ...],
+        config: NetworkConfig,
+        losses: Mapping[float, float] | None = None,
+        shortest: Sequence[Sequence[float]] = (),
+    ):
         super().__init__()
+        self.shortest = [tuple(row) for row in shortest]
+        self.losses = dict(sorted((losses or {}).items()))
         self.elements = tuple(elements)
         self.config = config
         self.network = AngularNetwork(len(elements), config)
         table = torch.full((120,), -1)
         table[torch.tensor(elements)] = torch.arange(len(elements))
         self.register_buffer("species_of", table, persistent=False)
+
+    def spread(self, sigma: float) -> float:
+        """Standard deviation (Å) per coordinate of clean positions around the estimate at noise level `sigma` (Å).
+
+        The held-out loss is this variance over sigma^2, so that spread = sigma sqrt(loss), interpolated in log sigma.
+        """
+        if not self.losses:
+            return float(c_out(torch.tensor(sigma)))
+        levels = np.log(list(self.losses))
+        return sigma * float(np.interp(math.log(sigma), levels, np.sqrt(list(self.losses.values()))))
 
     def species(self, numbers: Tensor) -> Tensor:
         """Element indices (N,) of atomic numbers (N,).

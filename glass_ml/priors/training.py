@@ -24,6 +24,7 @@ from glass_ml.priors.noise import NoiseConfig
 def train_prior(
     data: StructureFile,
     folder: Path | str,
+    state: Path | str,
     *,
     system: str,
     network: NetworkConfig,
@@ -35,12 +36,13 @@ def train_prior(
 ) -> dict[str, float]:
     """Train (or finish training) a prior and write its checkpoint folder.
 
-    Training state lives in `folder/training`; where it exists, training goes on from there, and the result
-    equals that of a run that was never stopped.
+    Training state lives in `state`; where it exists, training goes on from there, and the result equals that of a
+    run that was never stopped. The caller removes it when it is no longer wanted.
 
     Args:
         data: the prepared structures.
         folder: where `model.safetensors` and `model.json` are written.
+        state: where Lightning's checkpoints are kept on the way.
         system: name of the material, kept in the card.
         network: size of the network.
         noise: distribution of the training noise.
@@ -52,7 +54,7 @@ def train_prior(
     Returns:
         The held-out losses of the prior that was kept, by name.
     """
-    folder, state = Path(folder), Path(folder) / "training"
+    state = Path(state)
     torch.set_flush_denormal(True)
     if training.threads:
         torch.set_num_threads(training.threads)
@@ -85,30 +87,33 @@ def train_prior(
     trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    best = checkpoints.best_model_path or str(last)
-    kept = DenoisingModule.load_from_checkpoint(best, map_location="cpu", weights_only=True)
+    best = state / "best.ckpt"
+    kept = new_module(data.elements, network, training)
+    stored = torch.load(best if best.exists() else last, map_location="cpu", weights_only=True)
+    kept.load_state_dict(stored["state_dict"])
     losses = _held_out_losses(kept, batches)
+    mean = math.fsum(losses.values()) / len(losses)
     if trainer.is_global_zero:
         card = {
             "system": system,
             "sigma_min": noise.sigma_min,
             "sigma_max": noise.sigma_max,
             "data_md5": data.meta["source_md5"],
+            "data_path": data.meta["source_path"],
             "density_range": data.meta["density_range"],
             "shortest": data.meta["shortest"],
             "training": asdict(training),
             "noise": asdict(noise),
             "held_out_loss": losses,
         }
-        save_prior(folder, kept.average.module, card)
-    return losses
+        save_prior(folder, kept.averaged, card)
+    return {**losses, "mean": mean}
 
 
 @torch.no_grad()
 def _held_out_losses(module: DenoisingModule, batches: DenoisingData) -> dict[str, float]:
-    prior = module.average.module.eval()
+    prior = module.averaged.eval()
     by_level: dict[str, list[float]] = {}
     for batch in batches.val_dataloader():
         by_level.setdefault(f"{float(batch.sigma[0]):.2f}", []).append(float(module.loss(prior, batch)))
-    losses = {level: math.fsum(values) / len(values) for level, values in sorted(by_level.items())}
-    return {**losses, "mean": math.fsum(losses.values()) / len(losses)}
+    return {level: math.fsum(values) / len(values) for level, values in sorted(by_level.items())}

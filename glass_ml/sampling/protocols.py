@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -10,7 +11,16 @@ from glass_ml.structures.state import Structures
 
 
 class Denoiser(Protocol):
-    """A prior over structures, seen through its denoiser; the score is (denoise(x) - x) / sigma^2."""
+    """A prior over structures, seen through its denoiser; the score is (denoise(x) - x) / sigma^2.
+
+    Attributes:
+        shortest: rows (Z1, Z2, Å) of the shortest distance that each pair of elements has in its data.
+    """
+
+    @property
+    def shortest(self) -> Sequence[Sequence[float]]:
+        """See the class."""
+        ...
 
     def denoise(self, structures: Structures, sigma: float) -> Tensor:
         """Expected clean positions (N, 3), Å, of structures with Gaussian noise `sigma` (Å) per coordinate."""

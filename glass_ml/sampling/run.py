@@ -41,7 +41,6 @@ def sample_batch(
     config: SamplingConfig,
     *,
     target: Target | None = None,
-    shortest: Sequence[Sequence[float]] = (),
     report: Callable[[int, float, dict[str, float]], None] | None = None,
     device: str = "cpu",
 ) -> Structures:
@@ -56,7 +55,6 @@ def sample_batch(
         seed: of the inversion.
         config: all settings.
         target: the measurements; None samples the prior alone.
-        shortest: rows [Z1, Z2, Å] of the shortest distances known to the prior.
         report: called every few levels with the levels done, the noise level (Å) and the chi-square per point of
             every measurement by name.
         device: where to compute.
@@ -64,7 +62,7 @@ def sample_batch(
     streams = [generator(seed, "replica", k) for k in replicas]
     start = random_packing(composition, density, n_atoms, streams).to(device)
     likelihood = build_likelihood(target, start, ensemble=config.fit == "ensemble") if target else None
-    limits = {(int(a), int(b)): config.minimum_distance * r for a, b, r in shortest}
+    limits = {(int(a), int(b)): config.minimum_distance * r for a, b, r in denoiser.shortest}
 
     def message(progress: Progress) -> None:
         last = progress.index + 1 == progress.count
@@ -130,7 +128,7 @@ def batches_of(n_structures: int, config: SamplingConfig) -> list[list[int]]:
         InputError: fewer than one structure.
     """
     if n_structures < 1:
-        raise InputError(f"{n_structures} structures", "-n", "ask for at least one")
+        raise InputError(f"{n_structures} structures asked for", mend="ask for at least one")
     size = n_structures if config.fit == "ensemble" else config.batch
     return [list(range(first, min(first + size, n_structures))) for first in range(0, n_structures, size)]
 

@@ -1,0 +1,74 @@
+"""Stage `evaluate`: fit and realism of an inversion, recomputed from its structures and its own copy of the data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glass_ml.analysis.comparison import compare, floor
+from glass_ml.analysis.ensemble import describe, summary
+from glass_ml.analysis.verdict import verdict
+from glass_ml.config import build
+from glass_ml.errors import InputError
+from glass_ml.files import write_json
+from glass_ml.measurements.target import load_target
+from glass_ml.sampling.config import SamplingConfig
+from glass_ml.stages.outputs import compare_with_target, measurement_metrics
+from glass_ml.structures.io import from_atoms, read_frames, read_structures
+from glass_ml.tracking.inversions import load_lineage, log_evaluation
+
+
+def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: bool = True) -> dict[str, Any]:
+    """Evaluate an inversion folder; writes `evaluation.json` there and returns its content.
+
+    Args:
+        folder: what `invert` has written.
+        reference: structures to compare with, such as those a target was simulated from; of a file with thermal and
+            minimised frames the thermal ones count.
+        track: record the evaluation with the inversion's run and the version of its prior.
+
+    Raises:
+        InputError: the folder holds no inversion, or the reference cannot be compared with.
+    """
+    folder = Path(folder)
+    lineage = load_lineage(folder)
+    structures = read_structures(folder / "structures.extxyz")
+    sampling = build(SamplingConfig, json.loads(lineage.params)["sampling"], f"{folder / 'lineage.json'}: params")
+    target = load_target(folder / "target.yaml", beside=True)
+    result: dict[str, Any] = {
+        "n_structures": structures.n_systems,
+        "measurements": measurement_metrics(compare_with_target(target, structures, sampling)),
+        "structure": summary(describe(structures)),
+    }
+    if reference is not None:
+        frames = read_frames(reference)
+        chosen = [a for a in frames if a.info.get("state", "thermal") == "thermal"] or frames
+        against = from_atoms(chosen)
+        result["reference"] = summary(compare(structures, against))
+        if len(chosen) > 1:
+            result["reference_floor"] = summary(floor(against))
+    result["verdict"] = verdict(result).headline
+    write_json(folder / "evaluation.json", result)
+    if track:
+        log_evaluation(folder, evidence(result))
+    return result
+
+
+def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of an evaluation that are recorded with a model: every misfit, and every mean of a descriptor.
+
+    Raises:
+        InputError: there is none.
+    """
+    numbers = {
+        f"{name}.{key}": m[key]
+        for name, m in evaluation["measurements"].items()
+        for key in ("r_factor", "chi2_reduced")
+    }
+    for part in ("structure", "reference"):
+        numbers |= {f"{part}.{name}": value["mean"] for name, value in evaluation.get(part, {}).items()}
+    if not numbers:
+        raise InputError("nothing to record", "evaluation")
+    return numbers

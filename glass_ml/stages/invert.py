@@ -1,0 +1,123 @@
+"""Stage `invert`: from a target to an ensemble with lineage, figures, a report and a tracked run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers
+
+from glass_ml.config import as_mapping
+from glass_ml.errors import InputError
+from glass_ml.files import sha256_text
+from glass_ml.measurements.target import load_target
+from glass_ml.priors.checkpoint import load_prior
+from glass_ml.sampling.config import SamplingConfig
+from glass_ml.sampling.run import batches_of, run_replicas
+from glass_ml.stages.outputs import finished_metrics, write_inversion
+from glass_ml.stages.params import PARAMS, InversionConfig, system_config, system_names
+from glass_ml.structures.packing import atom_counts
+from glass_ml.tracking.inversions import log_inversion
+from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage, measurement_entry
+from glass_ml.tracking.registry import resolve_model
+
+SCRATCH = ".replicas"
+
+
+def invert(
+    target_file: Path | str,
+    out: Path | str,
+    *,
+    model: str | None = None,
+    n_structures: int | None = None,
+    n_atoms: int | None = None,
+    seed: int | None = None,
+    processes: int | None = None,
+    track: bool = True,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Make the ensemble of a target and everything that goes with it in `out`; returns the metrics.
+
+    Settings that are None come from params.yaml where it knows the target's system, else from the defaults.
+    Finished replicas of an interrupted inversion are kept; a finished inversion is not made again.
+
+    Raises:
+        InputError: anything in the target, the model or the numbers that cannot be used.
+    """
+    out = Path(out)
+    target = load_target(target_file)
+    sampling, sizes = settings_of(target.system)
+    n_structures = sizes.n_structures if n_structures is None else n_structures
+    n_atoms = sizes.n_atoms if n_atoms is None else n_atoms
+    seed = sizes.seed if seed is None else seed
+    processes = sizes.processes if processes is None else processes
+    if processes < 1:
+        raise InputError(f"{processes} processes", "--processes", "give at least one")
+    batches_of(n_structures, sampling)
+    resolved = resolve_model(model, target.system)
+    prior = load_prior(resolved.folder)
+    prior.species(torch.tensor([atomic_numbers[symbol] for symbol in atom_counts(target.composition, n_atoms)]))
+    _check_folder(out)
+
+    params = {"sampling": as_mapping(sampling), "n_structures": n_structures, "n_atoms": n_atoms}
+    lineage = make_lineage(
+        model=resolved.folder,
+        model_uri=resolved.uri,
+        model_name=resolved.name,
+        target=target.path,
+        measurements=[measurement_entry(m.name, m.kind, m.use, m.file) for m in target.measurements],
+        params=params,
+        seed=seed,
+        device="cpu",
+        system=target.system,
+    )
+    identity = _identity(lineage)
+    metrics = finished_metrics(out, identity)
+    if metrics is None:
+        job = {
+            "denoiser": prior,
+            "composition": target.composition,
+            "density": target.density,
+            "n_atoms": n_atoms,
+            "seed": seed,
+            "target": target,
+        }
+        scratch = out / SCRATCH / identity[:16]
+        structures = run_replicas(job, n_structures, sampling, scratch, processes=processes, progress=progress)
+        metrics = write_inversion(out, identity, target, lineage, structures, prior, sampling)
+        shutil.rmtree(out / SCRATCH)
+    if track:
+        log_inversion(out)
+    return metrics
+
+
+def settings_of(system: str) -> tuple[SamplingConfig, InversionConfig]:
+    """Sampling settings and sizes that params.yaml has for a system, or the defaults."""
+    if PARAMS.exists() and system in system_names():
+        config = system_config(system)
+        return config.sampling, config.inversion
+    return SamplingConfig(), InversionConfig()
+
+
+def _check_folder(out: Path) -> None:
+    mend = "choose another --out"
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file, not a folder", str(out), mend)
+    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError("cannot write here: permission denied", str(existing), mend)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write here: {error.strerror}", str(out), mend) from None
+
+
+def _identity(lineage: Lineage) -> str:
+    # What fixes the result: code, model, data, settings. Where things lie, and git's view of them, do not.
+    fixed = (lineage.code_sha256, lineage.model_sha256, lineage.target_sha256, lineage.params_sha256, lineage.seed)
+    hashes = [entry["sha256"] for entry in json.loads(lineage.measurements)]
+    return sha256_text(canonical_json([*fixed, *hashes, lineage.torch_version]))

@@ -1,0 +1,107 @@
+"""The files of an inversion: written in the order that makes a finished one recognisable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glass_ml.analysis.ensemble import describe, summary
+from glass_ml.analysis.report import write_figures, write_report
+from glass_ml.files import sha256_file, write_json, write_text
+from glass_ml.measurements.comparison import Comparison
+from glass_ml.measurements.likelihood import build_likelihood
+from glass_ml.measurements.target import Target
+from glass_ml.sampling.config import SamplingConfig
+from glass_ml.sampling.constraints import MinimumDistance, too_close
+from glass_ml.sampling.protocols import Denoiser
+from glass_ml.sampling.schedules import noise_levels
+from glass_ml.structures.io import to_atoms, write_frames
+from glass_ml.structures.state import Structures
+from glass_ml.tracking.lineage import Lineage, stamp, write_lineage
+
+
+def compare_with_target(target: Target, structures: Structures, sampling: SamplingConfig) -> Comparison:
+    """Every measurement of the target beside the structures."""
+    with torch.no_grad():
+        return build_likelihood(target, structures, ensemble=sampling.fit == "ensemble").compare(structures)
+
+
+def measurement_metrics(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """The `measurements` of metrics.json."""
+    return {
+        m.name: {
+            "kind": m.kind,
+            "use": m.use,
+            "n_points": m.n_points,
+            "chi2_reduced": m.chi2_reduced,
+            "r_factor": m.r_factor,
+            "scale": float(m.scale.mean()),
+            "offset": float(m.offset.mean()),
+        }
+        for m in comparison.measurements
+    }
+
+
+def finished_metrics(out: Path, identity: str) -> dict[str, Any] | None:
+    """The metrics in `out` if it holds the whole inversion of this identity, else None."""
+    try:
+        metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    structures = out / "structures.extxyz"
+    intact = metrics.get("inversion") == identity and (out / "report.html").is_file() and structures.is_file()
+    return metrics if intact and sha256_file(structures) == metrics.get("structures_sha256") else None
+
+
+def write_inversion(
+    out: Path,
+    identity: str,
+    target: Target,
+    lineage: Lineage,
+    structures: Structures,
+    denoiser: Denoiser,
+    sampling: SamplingConfig,
+) -> dict[str, Any]:
+    """Write everything that an inversion leaves in its folder; returns the metrics.
+
+    The report comes last and goes first: with it, and with metrics of the right identity, a folder is whole.
+    """
+    (out / "report.html").unlink(missing_ok=True)
+    write_frames(out / "structures.extxyz", stamp(to_atoms(structures), lineage))
+    write_lineage(out / "lineage.json", lineage)
+    write_text(out / "target.yaml", target.path.read_text(encoding="utf-8"))
+    for measurement in target.measurements:
+        shutil.copyfile(measurement.file, out / Path(measurement.file).name)
+    comparison = compare_with_target(target, structures, sampling)
+    write_text(out / "spectra.csv", _spectra_table(comparison))
+    described = summary(describe(structures))
+    closest = MinimumDistance({(int(a), int(b)): sampling.minimum_distance * r for a, b, r in denoiser.shortest})
+    described["too_close"] = summary({"": too_close(structures, closest).double().numpy()})[""]
+    metrics = {
+        "inversion": identity,
+        "structures_sha256": sha256_file(out / "structures.extxyz"),
+        "n_structures": structures.n_systems,
+        "n_atoms": structures.n_atoms // structures.n_systems,
+        "network_calls": len(noise_levels(sampling.schedule)),
+        "model_uri": lineage.model_uri,
+        "measurements": measurement_metrics(comparison),
+        "structure": described,
+    }
+    write_json(out / "metrics.json", metrics)
+    write_figures(out, out / "figures")
+    write_report(out)
+    return metrics
+
+
+def _spectra_table(comparison: Comparison) -> str:
+    lines = ["measurement,kind,use,x,target,sigma,fit,spread,residual"]
+    for m in comparison.measurements:
+        mean, spread = m.fit.mean(0), m.fit.std(0, unbiased=False)
+        columns = (m.x, m.target, m.sigma, mean, spread, mean - m.target)
+        for row in zip(*(c.tolist() for c in columns), strict=True):
+            lines.append(",".join([f'"{m.name}"', m.kind, m.use, *(f"{value:.6g}" for value in row)]))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,98 @@
+"""params.yaml as dataclasses: the whole recipe of every system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from glass_ml.config import build, read_yaml
+from glass_ml.errors import InputError
+from glass_ml.priors.module import TrainingConfig
+from glass_ml.priors.network import NetworkConfig
+from glass_ml.priors.noise import NoiseConfig
+from glass_ml.sampling.config import SamplingConfig
+
+PARAMS = Path("params.yaml")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Which structures become training data.
+
+    Attributes:
+        states: "thermal" snapshots, "minimised" structures, or "all".
+        validation_share: share of the quenches that is held out.
+    """
+
+    states: Literal["thermal", "minimised", "all"] = "thermal"
+    validation_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """The held-out target: spectra simulated from reference structures that no prior has seen.
+
+    Attributes:
+        reference: structure file in data/SYSTEM; its thermal frames are averaged.
+        radiation: weights of the elements in the fitted g(r): "number", "xray" or "neutron".
+        noise: standard deviation of the noise added to g(r), and sigma stated for it.
+        r_max: upper end of the g(r), Å.
+        validate: kind of the function of Q that is held out.
+        q_range: its range, 1/Å.
+    """
+
+    reference: str
+    radiation: Literal["number", "xray", "neutron"] = "number"
+    noise: float = 0.02
+    r_max: float = 8.0
+    validate: str = "xray-sq"
+    q_range: tuple[float, float] = (1.0, 20.0)
+
+
+@dataclass(frozen=True)
+class InversionConfig:
+    """Size of an inversion where the command line does not say it.
+
+    Attributes:
+        n_structures: replicas.
+        n_atoms: atoms of each.
+        seed: of all random choices.
+        processes: replicas computed side by side.
+    """
+
+    n_structures: int = 4
+    n_atoms: int = 216
+    seed: int = 0
+    processes: int = 2
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """Everything that params.yaml says of one system; see the classes of the fields."""
+
+    target: TargetConfig
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    inversion: InversionConfig = field(default_factory=InversionConfig)
+
+
+def system_names(path: Path | str = PARAMS) -> list[str]:
+    """The systems that params.yaml describes."""
+    return sorted(read_yaml(path).get("systems", {}))
+
+
+def system_config(system: str, path: Path | str = PARAMS) -> SystemConfig:
+    """The recipe of one system.
+
+    Raises:
+        InputError: no such system, or a key or value that is not known.
+    """
+    systems = read_yaml(path).get("systems") or {}
+    if system not in systems:
+        known = ", ".join(sorted(systems))
+        raise InputError(f"unknown system '{system}'", f"{path}: systems", f"known: {known}; or add it")
+    return build(SystemConfig, systems[system], f"{path}: systems.{system}")

@@ -1,0 +1,57 @@
+"""Stage `train`: the prior of a system, tracked and resumable."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from pytorch_lightning.loggers import MLFlowLogger
+
+from glass_ml.config import as_mapping
+from glass_ml.files import sha256_text
+from glass_ml.priors.dataset import StructureFile
+from glass_ml.priors.training import train_prior
+from glass_ml.stages.params import system_config
+from glass_ml.tracking.data import DataIdentity
+from glass_ml.tracking.lineage import canonical_json
+from glass_ml.tracking.registry import register_prior
+from glass_ml.tracking.runs import start_run
+from glass_ml.tracking.store import open_store
+
+
+def train(system: str) -> dict[str, float]:
+    """Train the prior of a system into `models/SYSTEM` and register it; returns its held-out losses.
+
+    The state of an unfinished training lies in `training/SYSTEM-<recipe>`; the same recipe on the same data goes on
+    from there, any other starts anew.
+    """
+    config = system_config(system)
+    data = StructureFile(Path("prepared") / system)
+    recipe = {key: as_mapping(getattr(config, key)) for key in ("prepare", "network", "noise", "training")}
+    key = sha256_text(canonical_json([recipe, data.meta]))
+    state = Path("training") / f"{system}-{key[:12]}"
+    store = open_store()
+    identity = DataIdentity(data.meta["source_path"], data.meta["source_md5"])
+    with start_run(
+        stage="train", system=system, name=f"train {system}", store=store, params=recipe, data=identity, key=key
+    ) as run:
+        logger = MLFlowLogger(tracking_uri=store.uri, run_id=run.id)
+        losses = train_prior(
+            data,
+            Path("models") / system,
+            state,
+            system=system,
+            network=config.network,
+            noise=config.noise,
+            training=config.training,
+            loggers=[logger],
+        )
+        run.log_metrics({"held_out_loss": losses})
+        register_prior(Path("models") / system, system=system, data=identity, run=run, store=store)
+    shutil.rmtree(state, ignore_errors=True)
+    return losses
+
+
+if __name__ == "__main__":
+    train(sys.argv[1])
