@@ -1,0 +1,48 @@
+# make run    the whole walk on the bundled data: install, pull data and priors, invert, evaluate, register
+# make test   the tests
+# make check  format, lint, types, import direction
+# make ui     the MLflow page
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# glass_ml starts its own processes; a second level of threads only gets in their way.
+export OMP_NUM_THREADS ?= 1
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: run test check ui clean
+.DEFAULT_GOAL := run
+
+run: .venv/core
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc pull --quiet
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	@$(BIN)/python -m glass_ml.stages.overview
+
+test: .venv/dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc pull --quiet
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check glass_ml tests benchmarks
+	$(BIN)/ruff check glass_ml tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_imports.py
+
+ui: .venv/core
+	$(BIN)/glass-ml ui
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+.venv/python:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/core: .venv/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+.venv/dev: .venv/core
+	$(PIP) -e '.[simulate,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps DebyeCalculator==1.1.1
+	touch $@
