@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers
 from torch import Tensor
 
 from glass_ml.errors import InputError
 from glass_ml.measurements.comparison import Comparison, MeasurementFit, solve_scale_offset
+from glass_ml.measurements.conventions import mean_length_squared
 from glass_ml.measurements.spectrum import Spectrum
 from glass_ml.measurements.target import Measurement, Target
 from glass_ml.measurements.window import through_window
 from glass_ml.observables.base import RECIPROCAL_KINDS
-from glass_ml.observables.factors import BARN, neutron_length
 from glass_ml.observables.linear import PairObservable
-from glass_ml.observables.pairs import pair_histograms
+from glass_ml.observables.pairs import SPACING, pair_histograms
+from glass_ml.observables.reciprocal import ReciprocalScattering
 from glass_ml.observables.registry import make_observable
 from glass_ml.structures.neighbours import Pairs
 from glass_ml.structures.state import Structures
@@ -38,7 +38,7 @@ class Channel:
     """
 
     measurement: Measurement
-    observable: PairObservable
+    observable: PairObservable | ReciprocalScattering
     target: Tensor
     sigma: Tensor
 
@@ -58,8 +58,9 @@ class Likelihood:
 
     def __init__(self, channels: Sequence[Channel], half_width: float, *, ensemble: bool = False):
         self.channels, self.half_width, self.ensemble = tuple(channels), half_width, ensemble
-        self.r_max = max((c.observable.reach(half_width) for c in self.channels), default=0.0)
-        self.spacing = min((c.observable.spacing for c in self.channels), default=1.0)
+        pairwise = [c.observable for c in self.channels if isinstance(c.observable, PairObservable)]
+        self.r_max = max((o.reach(half_width) for o in pairwise), default=0.0)
+        self.spacing = min((o.spacing for o in pairwise), default=SPACING)
 
     @property
     def cutoff(self) -> float:
@@ -68,11 +69,14 @@ class Likelihood:
 
     def predict(self, structures: Structures, pairs: Pairs | None = None, *, fitted: bool = False) -> list[Tensor]:
         """The model of every measurement (or of the fitted ones only) at scale 1, (S, n) each."""
-        channels = [c for c in self.channels if not fitted or c.measurement.use == "fit"]
-        if not channels:
-            return []
-        histograms = pair_histograms(structures, self.r_max, self.spacing, pairs=pairs)
-        return [c.observable.from_histograms(histograms) for c in channels]
+        observables = [c.observable for c in self.channels if not fitted or c.measurement.use == "fit"]
+        histograms = None
+        if any(isinstance(o, PairObservable) for o in observables):
+            histograms = pair_histograms(structures, self.r_max, self.spacing, pairs=pairs)
+        return [
+            o.from_histograms(histograms) if histograms and isinstance(o, PairObservable) else o.forward(structures)
+            for o in observables
+        ]
 
     def chi2(
         self, structures: Structures, pairs: Pairs | None = None, extra_variance: Variance | None = None
@@ -155,41 +159,46 @@ def build_likelihood(
     half_width = float(structures.half_width.min())
     spectra = target.load_spectra() if spectra is None else spectra
     channels = [
-        _channel(m, s, target.composition, half_width) for m, s in zip(target.measurements, spectra, strict=True)
+        _channel(m, s, target.composition, structures, half_width)
+        for m, s in zip(target.measurements, spectra, strict=True)
     ]
     return Likelihood(channels, half_width, ensemble=ensemble)
 
 
 def _channel(
-    measurement: Measurement, spectrum: Spectrum, composition: Mapping[str, float], half_width: float
+    measurement: Measurement,
+    spectrum: Spectrum,
+    composition: Mapping[str, float],
+    structures: Structures,
+    half_width: float,
 ) -> Channel:
     low, high = measurement.x_range or (0.0, float("inf"))
     chosen = (spectrum.x >= low) & (spectrum.x <= high) & (spectrum.x > 0)
     if int(chosen.sum()) < 3:
         raise InputError("fewer than three points to compare", f"{spectrum.source}: x_range", "widen the range")
-    grid, kind = spectrum.x[chosen], measurement.kind
-    limit = half_width * (1 - 1e-6)
+    kind, grid, in_q = measurement.kind, spectrum.x[chosen], measurement.kind in RECIPROCAL_KINDS
+    limit = half_width * (1 - 1e-6)  # below the rounding of float32 cells
     observable = make_observable(
         kind, grid, instrument=measurement.instrument, broadening=measurement.broadening,
-        radiation=measurement.radiation, pair=measurement.pair, limit=limit if kind in RECIPROCAL_KINDS else None,
+        radiation=measurement.radiation, pair=measurement.pair, limit=limit if in_q else None,
+        method=measurement.method, cells=structures.to("cpu"),
     )  # fmt: skip
-    target = spectrum.y[chosen]
-    if kind in RECIPROCAL_KINDS and measurement.instrument.window != "none":
-        target = _windowed(replace(spectrum, instrument=measurement.instrument), grid, limit, composition)
-    return Channel(measurement, observable, target, spectrum.sigma[chosen])
+    target, sigma = spectrum.y[chosen], spectrum.sigma[chosen]
+    if isinstance(observable, ReciprocalScattering):
+        target, sigma = target[observable.keep], sigma[observable.keep]
+    elif in_q and measurement.instrument.window != "none":
+        target = _windowed(spectrum, measurement.instrument.window, grid, limit, composition)
+    return Channel(measurement, observable, target, sigma)
 
 
-def _windowed(spectrum: Spectrum, grid: Tensor, limit: float, composition: Mapping[str, float]) -> Tensor:
+def _windowed(spectrum: Spectrum, window: str, grid: Tensor, limit: float, composition: Mapping[str, float]) -> Tensor:
     """The data on the grid, through the window, in their own convention."""
     measured = spectrum.x > 0
     q, y, kind = spectrum.x[measured].numpy(), spectrum.y[measured].numpy(), spectrum.kind
-    floor = -1.0
-    if kind == "neutron-fq":
-        mean = sum(c * neutron_length(atomic_numbers[el]) for el, c in composition.items()) / sum(composition.values())
-        floor = -BARN * mean**2
+    floor = -mean_length_squared(composition) if kind == "neutron-fq" else -1.0
     f = y / q if kind == "xray-fq" else y if kind == "neutron-fq" else y - 1
     x = grid.numpy()
-    seen = through_window(q, f, x, limit, spectrum.instrument.window, floor)
+    seen = through_window(q, f, x, limit, window, floor)
     return torch.from_numpy(
         np.ascontiguousarray(x * seen if kind == "xray-fq" else seen + (kind != "neutron-fq") * 1.0)
     )

@@ -17,7 +17,7 @@ from glass_ml.measurements.readers import read_spectrum
 from glass_ml.measurements.spectrum import Instrument, Spectrum
 from glass_ml.observables.base import RECIPROCAL_KINDS
 from glass_ml.observables.realspace import parse_pair
-from glass_ml.observables.registry import check_kind
+from glass_ml.observables.registry import METHODS, check_kind
 from glass_ml.observables.windows import WINDOWS
 from glass_ml.units import parse_density
 
@@ -41,6 +41,8 @@ class Measurement:
         offset: bounds of the constant added to the scaled model.
         columns: columns of x, y and optionally sigma, from 1.
         window: 'lorch' or 'none'; 'lorch' by default for functions of Q, where data and model are seen through it.
+        method: for functions of Q, 'sine' (transform of the pair histograms to half the cell) or 'reciprocal' (exact
+            sum over the cell's reciprocal vectors, no window: for low Q).
         qmin, qmax, qdamp, qbroad: as `Instrument`.
         broadening: standard deviation (Å) that the model's peaks get ('gr', 'pdf', 'dr', 'tr').
         radiation: weights of the elements in 'gr' and 'pdf'.
@@ -58,6 +60,7 @@ class Measurement:
     offset: tuple[float, float] = (0.0, 0.0)
     columns: tuple[int, ...] | None = None
     window: str | None = None
+    method: str = "sine"
     qmin: float = 0.0
     qmax: float | None = None
     qdamp: float = 0.0
@@ -69,7 +72,7 @@ class Measurement:
     @property
     def instrument(self) -> Instrument:
         """Range, window and resolution, the default window of the kind filled in."""
-        default = "lorch" if self.kind in RECIPROCAL_KINDS else "none"
+        default = "lorch" if self.kind in RECIPROCAL_KINDS and self.method == "sine" else "none"
         return Instrument(self.qmin, self.qmax, self.qdamp, self.qbroad, self.window or default)
 
 
@@ -118,8 +121,12 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def load_target(path: Path | str) -> Target:
+def load_target(path: Path | str, *, beside: bool = False) -> Target:
     """Read and check TARGET.yaml and everything that it names.
+
+    Args:
+        path: the YAML file.
+        beside: look for every data file by its bare name in the folder of `path`, as in an inversion's folder.
 
     Raises:
         InputError: anything that is missing, unknown, misspelt or impossible, in the file or in the data it names.
@@ -140,7 +147,7 @@ def load_target(path: Path | str) -> Target:
     entries = content["measurements"]
     if not isinstance(entries, list) or not entries:
         raise InputError("no measurement", f"{path}: measurements", "list at least one, with file and kind")
-    measurements = tuple(_measurement(e, path, f"{path}: measurements[{k}]") for k, e in enumerate(entries, 1))
+    measurements = tuple(_measurement(e, path, f"{path}: measurements[{k}]", beside) for k, e in enumerate(entries, 1))
     names = [m.name for m in measurements]
     for name in names:
         if names.count(name) > 1:
@@ -199,14 +206,15 @@ def _interval(value: Any, where: str, *, fixed: bool) -> tuple[float, float]:
     return low, high
 
 
-def _measurement(content: Any, target: Path, where: str) -> Measurement:
+def _measurement(content: Any, target: Path, where: str, beside: bool) -> Measurement:
     known = tuple(f.name for f in fields(Measurement))
     entry = {k: v for k, v in _checked_keys(content, known, ("file", "kind"), where).items() if v is not None}
     kind = check_kind(entry["kind"], f"{where}.kind")
     file = Path(str(entry["file"])).expanduser()
+    file = Path(file.name) if beside else file
     entry["file"] = str(file if file.is_absolute() else target.parent / file)
     entry["name"] = str(entry.get("name", file.stem))
-    for key, choices in (("use", USES), ("window", WINDOWS), ("radiation", RADIATIONS)):
+    for key, choices in (("use", USES), ("window", WINDOWS), ("method", METHODS), ("radiation", RADIATIONS)):
         if entry.get(key, choices[0]) not in choices:
             raise InputError(f"unknown {key} '{entry[key]}'", f"{where}.{key}", f"one of {', '.join(choices)}")
     for key in ("sigma", "weight", "qmax"):
@@ -218,6 +226,12 @@ def _measurement(content: Any, target: Path, where: str) -> Measurement:
     for key, fixed in (("x_range", False), ("scale", True), ("offset", True)):
         if key in entry:
             entry[key] = _interval(entry[key], f"{where}.{key}", fixed=fixed)
+    if entry.get("method") == "reciprocal" and (kind not in RECIPROCAL_KINDS or entry.get("window", "none") != "none"):
+        raise InputError(
+            "the reciprocal-space sum is for functions of Q without a window",
+            f"{where}.method",
+            "remove one of the two",
+        )
     if entry.get("scale", (1.0,))[0] <= 0:
         raise InputError("a scale must be positive", f"{where}.scale", "write [0.9, 1.1], say")
     if "columns" in entry:

@@ -50,7 +50,8 @@ class Instrument:
         qmin: lower end of the Q-range that was transformed to a real-space function, 1/Å.
         qmax: upper end of it, 1/Å; None: no termination.
         qdamp: Gaussian Q-resolution, 1/Å: real-space functions decay by exp(-(r qdamp)^2 / 2).
-        qbroad: peaks of real-space functions widen by qbroad r (added in quadrature).
+        qbroad: peaks of real-space functions widen by qbroad r, added in quadrature (PDFgui's Qbroad is relative to
+            the thermal width: multiply it by that width, Å).
         window: 'lorch' or 'none'. Reciprocal-space kinds: in real space, sin(pi r/L)/(pi r/L) with L half the
             cell. Real-space kinds with `qmax`: in Q, sin(pi Q/qmax)/(pi Q/qmax).
     """

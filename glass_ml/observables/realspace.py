@@ -68,7 +68,9 @@ class PairDistribution(PairObservable):
 
     G(x) = exp(-(x qdamp)^2/2) 4 pi rho int r (g(r) - 1) C(x, r) dr, where C is the Gaussian of width
     sqrt(broadening^2 + (qbroad x)^2), and with `qmax` its transform restricted to the measured Q:
-    C(x, r) = 2/pi int_qmin^qmax sin(Qx) sin(Qr) exp(-(sigma Q)^2/2) w(Q) dQ.
+    C(x, r) = 2/pi int_qmin^qmax sin(Qx) sin(Qr) exp(-(sigma Q)^2/2) w(Q) dQ. This is exact for isotropic Gaussian
+    motion (a Debye-Waller factor in Q). PDFfit divides a peak by x, not by the pair's r: a difference of the order of
+    the width over r.
 
     Args:
         kind: 'pdf' (normalised by <w>^2), 'dr' or 'tr' (Keen's, in barn Å^-2, radiation 'neutron').
@@ -107,8 +109,8 @@ class PairDistribution(PairObservable):
         qmax = self.instrument.qmax
         if qmax is None:
             shape = np.exp(-0.5 * ((r[:, None] - x) / self.width) ** 2) / (np.sqrt(2 * np.pi) * self.width)
-            shape = np.where(np.abs(r[:, None] - x) <= 5 * self.width, shape, 0.0) / x
-            return shape * damping
+            shape = np.where(np.abs(r[:, None] - x) <= 5 * self.width, shape, 0.0)
+            return shape / safe * damping
         n_q = int(np.ceil((qmax - self.instrument.qmin) * self.reach(half_width) / np.pi * 4)) + 2
         q, dq = _midpoints(self.instrument.qmin, qmax, n_q)
         weight = np.exp(-0.5 * np.outer(q, self.width) ** 2)

@@ -23,18 +23,23 @@ class ReciprocalScattering:
     Args:
         kind: one of `RECIPROCAL_KINDS`.
         grid: Q, (n,), 1/Å, ascending, two points or more.
+        cells: drop the points whose bin holds no reciprocal vector of one of these cells; by default such a bin is an
+            error.
     """
 
-    def __init__(self, kind: str, grid: Tensor):
+    def __init__(self, kind: str, grid: Tensor, cells: Structures | None = None):
         if kind not in RECIPROCAL_KINDS:
             raise InputError(
                 f"no reciprocal-space sum of kind '{kind}'", "kind", f"one of {', '.join(RECIPROCAL_KINDS)}"
             )
-        self.kind, self.grid = kind, grid
+        self.kind = kind
         q = grid.double()
         middle = 0.5 * (q[1:] + q[:-1])
         first, last = q[:1] - 0.5 * (q[1] - q[0]), q[-1:] + 0.5 * (q[-1] - q[-2])
         self.edges = torch.cat([first.clamp(min=0.0), middle, last])
+        self.n_bins = len(grid)
+        self.keep = torch.ones(self.n_bins, dtype=torch.bool) if cells is None else self._filled(cells)
+        self.grid = grid[self.keep.to(grid.device)]
 
     def forward(self, structures: Structures) -> Tensor:
         """The spectrum of every system, (S, n), differentiable in the positions.
@@ -44,7 +49,7 @@ class ReciprocalScattering:
         """
         rows = []
         for one in structures.split():
-            sums, counts = self._bins(one)
+            sums, counts = (t[self.keep.to(t.device)] for t in self.bin_sums(one))
             if (counts == 0).any():
                 empty = float(self.grid[(counts == 0).nonzero()[0, 0]])
                 raise InputError(
@@ -56,19 +61,19 @@ class ReciprocalScattering:
             return mean * BARN
         return self.grid.to(mean) * mean if self.kind == "xray-fq" else mean + 1
 
-    def filled(self, structures: Structures) -> Tensor:
+    def _filled(self, structures: Structures) -> Tensor:
         """Which bins hold reciprocal vectors in every system, (n,), bool."""
-        counts = [torch.bincount(b, minlength=len(self.grid)) for b in map(self._bin_of_vectors, structures.split())]
-        return (torch.stack(counts) > 0).all(0)
+        found = [torch.bincount(self._vector_bins(one), minlength=self.n_bins) > 0 for one in structures.split()]
+        return torch.stack(found).all(0).cpu()
 
-    def _bin_of_vectors(self, one: Structures) -> Tensor:
+    def _vector_bins(self, one: Structures) -> Tensor:
         basis, limits = self._basis(one)
         k, m = (torch.arange(-n, n + 1, device=one.device) for n in limits[1:])
         found = []
         for h in range(limits[0] + 1):
             length = self._lengths(basis, h, k, m)
             index = torch.bucketize(length, self.edges.to(length), right=True) - 1
-            found.append(index[(index >= 0) & (index < len(self.grid)) & (length > 1e-9)])
+            found.append(index[(index >= 0) & (index < self.n_bins) & (length > 1e-9)])
         return torch.cat(found)
 
     def _basis(self, one: Structures) -> tuple[Tensor, list[int]]:
@@ -83,8 +88,8 @@ class ReciprocalScattering:
         vectors = h * basis[0] + k[:, None, None] * basis[1] + m[None, :, None] * basis[2]
         return vectors.norm(dim=-1)
 
-    def _bins(self, one: Structures) -> tuple[Tensor, Tensor]:
-        """Sum of <w>^2 (S - 1) (Keen's F for neutrons, S - 1 otherwise) and number of vectors, per bin, (n,)."""
+    def bin_sums(self, one: Structures) -> tuple[Tensor, Tensor]:
+        """Sum over vectors of S - 1 ('neutron-fq': of <b>^2 (S - 1), fm^2), and their number, per bin of one system."""
         basis, limits = self._basis(one)
         elements = one.numbers.unique().tolist()
         fraction = torch.stack([(one.numbers == z).double().mean() for z in elements]).to(basis)
@@ -95,11 +100,11 @@ class ReciprocalScattering:
             for angle in (k[:, None] * scaled[:, 1], m[:, None] * scaled[:, 2])
         )
         edges = self.edges.to(basis)
-        sums, counts = basis.new_zeros(len(self.grid)), basis.new_zeros(len(self.grid))
+        sums, counts = basis.new_zeros(self.n_bins), basis.new_zeros(self.n_bins)
         for h in range(limits[0] + 1):
             length = self._lengths(basis, h, k, m)
             index = torch.bucketize(length, edges, right=True) - 1
-            inside = (index >= 0) & (index < len(self.grid)) & (length > 1e-9)
+            inside = (index >= 0) & (index < self.n_bins) & (length > 1e-9)
             if not inside.any():
                 continue
             angle = h * scaled[:, 0]

@@ -10,7 +10,11 @@ from glass_ml.errors import InputError
 from glass_ml.observables.base import KINDS, RECIPROCAL_KINDS, Instrument
 from glass_ml.observables.linear import PairObservable
 from glass_ml.observables.realspace import PairDistribution, RadialDistribution
+from glass_ml.observables.reciprocal import ReciprocalScattering
 from glass_ml.observables.scattering import Scattering
+from glass_ml.structures.state import Structures
+
+METHODS = ("sine", "reciprocal")
 
 
 def check_kind(kind: str, where: str = "kind") -> str:
@@ -35,7 +39,9 @@ def make_observable(
     radiation: str | None = None,
     pair: str | None = None,
     limit: float | None = None,
-) -> PairObservable:
+    method: str = "sine",
+    cells: Structures | None = None,
+) -> PairObservable | ReciprocalScattering:
     """The forward model of a kind on a grid.
 
     Args:
@@ -46,6 +52,8 @@ def make_observable(
         radiation: weights of the elements in 'gr' and 'pdf': 'xray', 'neutron' or 'number'.
         pair: one partial, 'Si-O' ('gr' only).
         limit: upper limit of the sine transform, Å (reciprocal-space kinds); by default half the cell.
+        method: 'sine' transform of the pair histograms, or the exact 'reciprocal' sum (reciprocal-space kinds).
+        cells: with 'reciprocal': drop the points without a reciprocal vector of these cells.
 
     Raises:
         InputError: unknown kind, or an option that the kind does not have.
@@ -53,6 +61,10 @@ def make_observable(
     check_kind(kind)
     if pair and kind != "gr":
         raise InputError(f"a partial ('{pair}') of kind '{kind}'", "pair", "partials exist for kind gr")
+    if method not in METHODS:
+        raise InputError(f"unknown method '{method}'", "method", f"one of {', '.join(METHODS)}")
+    if method == "reciprocal":
+        return ReciprocalScattering(kind, grid, cells)
     if kind in RECIPROCAL_KINDS:
         return Scattering(kind, grid, instrument, limit)
     if kind == "gr":
