@@ -1,1 +1,1 @@
-"""What a structure looks like, and how an ensemble compares with a reference."""
+"""What structures look like, how an ensemble compares with a reference, and the report that people read."""
