@@ -19,11 +19,13 @@ def from_atoms(frames: Sequence[Atoms], dtype: torch.dtype = torch.float64) -> S
     """A batch out of periodic ASE Atoms.
 
     Raises:
-        InputError: a frame is empty or has no three-dimensional cell.
+        InputError: a frame is empty, has no three-dimensional cell, or a position that is not a finite number.
     """
     for k, atoms in enumerate(frames):
         if len(atoms) == 0 or abs(atoms.cell.volume) < 1e-6:
             raise InputError("not a periodic structure", f"frame {k}", "give atoms in a three-dimensional cell")
+        if not np.isfinite(atoms.positions).all():
+            raise InputError("a position is not a finite number", f"frame {k}", "mend or remove the frame")
     return Structures(
         torch.from_numpy(np.concatenate([a.positions for a in frames])).to(dtype),
         torch.from_numpy(np.stack([a.cell.array for a in frames])).to(dtype),
@@ -55,7 +57,7 @@ def read_frames(path: Path | str) -> list[Atoms]:
     if not path.is_file():
         raise InputError("no such file", str(path), "check the path")
     try:
-        frames = read(path, index=":")
+        frames = list(read(path, index=":"))
     except Exception as error:  # ASE readers raise anything at a malformed file
         raise InputError(
             f"not a structure file: {str(error).splitlines()[0] if str(error) else type(error).__name__}",

@@ -81,6 +81,8 @@ class Structures:
 
     def __getitem__(self, index: int) -> Structures:
         """One system as a batch of one."""
+        if not -self.n_systems <= index < self.n_systems:
+            raise IndexError(f"system {index} of {self.n_systems}")
         mask = self.system == (index % self.n_systems)
         cell = self.cell[index % self.n_systems][None]
         return Structures(self.positions[mask], cell, self.numbers[mask], torch.zeros_like(self.system[mask]))
