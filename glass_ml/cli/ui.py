@@ -32,4 +32,6 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"open http://127.0.0.1:{arguments.port} in a browser; Ctrl-C ends", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(arguments.port)]
     artifacts = (store.folder / "artifacts").as_uri()
-    os.execv(sys.executable, [*command, "--backend-store-uri", store.uri, "--default-artifact-root", artifacts])
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # nothing here needs its worker processes
+    command += ["--workers", "1", "--backend-store-uri", store.uri, "--default-artifact-root", artifacts]
+    os.execv(sys.executable, command)

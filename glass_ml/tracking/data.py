@@ -84,9 +84,9 @@ def _ignored(root: Path) -> Callable[[Path], bool]:
     lines = rules.read_text(encoding="utf-8").splitlines() if rules.is_file() else []
     if not any(line.strip() and not line.startswith("#") for line in lines):
         return lambda path: False
-    from pathspec import PathSpec  # comes with DVC
+    from pathspec import GitIgnoreSpec  # comes with DVC
 
-    spec = PathSpec.from_lines("gitwildmatch", lines)
+    spec = GitIgnoreSpec.from_lines(lines)
     return lambda path: path.is_relative_to(root) and spec.match_file(path.relative_to(root).as_posix())
 
 

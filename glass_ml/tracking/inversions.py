@@ -13,7 +13,7 @@ from glass_ml.files import sha256_file
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.lineage import Lineage
 from glass_ml.tracking.registry import find_version, logged_model_id
-from glass_ml.tracking.runs import Run, find_run, numbers, start_run
+from glass_ml.tracking.runs import Run, clean_name, find_run, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
 
 IDENTITY = "inversion_sha256"
@@ -137,7 +137,7 @@ def log_evaluation(
     run.log_metrics({"evaluation": found})
     version = find_version(store, None, lineage.model_sha256)
     if version is not None:
-        place = f"evaluation/{target or Path(folder).resolve().name}"
+        place = clean_name(f"evaluation/{target or Path(folder).resolve().name}")
         for key, value in {**found, "run": run_id}.items():
             text = value if isinstance(value, str) else f"{value:.6g}"
             store.client.set_model_version_tag(version.name, version.version, f"{place}/{key}"[:250], text)

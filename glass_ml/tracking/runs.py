@@ -178,10 +178,14 @@ def flatten(content: Any, separator: str, prefix: str = "") -> dict[str, Any]:
         return {prefix: json.dumps(content, ensure_ascii=False) if isinstance(content, list | tuple) else content}
     flat: dict[str, Any] = {}
     for key, value in content.items():
-        # MLflow allows letters, digits and _ - . space : / in a name
-        clean = re.sub(r"[^\w\-. :/]", "_", str(key)).strip("/")
+        clean = clean_name(str(key))
         flat |= flatten(value, separator, f"{prefix}{separator}{clean}" if prefix else clean)
     return flat
+
+
+def clean_name(text: str) -> str:
+    """A text as MLflow takes it for the name of a metric, setting or tag: letters, digits and _ - . space : /."""
+    return re.sub(r"[^\w\-. :/]", "_", text).strip("/")
 
 
 def numbers(content: Mapping[str, Any]) -> dict[str, float]:

@@ -91,7 +91,8 @@ class ServedPrior(PythonModel):
                     (Path(folder) / Path(name).name).write_text(content, encoding="utf-8")
             else:
                 path = Path(target)
-            return self._texts(invert_target(load_target(path), self.prior, **settings), path, settings)
+            aim = load_target(path, beside=bool(files))
+            return self._texts(invert_target(aim, self.prior, **settings), path, settings)
 
     def _sampled(self, composition: Any, density: Any, where: str, settings: dict[str, int]) -> list[str]:
         from glass_ml.sampling.run import sample_prior
