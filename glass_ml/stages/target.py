@@ -40,10 +40,10 @@ def make_target(system: str) -> Path:
 
     q, spectrum = _held_out(structures, config.validate, config.q_range)
     _write(folder / "held-out.csv", f"{config.validate}, {label}", f"Q (1/Å),{config.validate}", q, spectrum)
-    symbols = frames[0].get_chemical_symbols()
+    amounts = frames[0].symbols.formula.reduce()[0].count()
     content = {
         "system": system,
-        "composition": {el: symbols.count(el) for el in sorted(set(symbols), key=symbols.index)},
+        "composition": amounts,
         "density": round(float(structures.density.mean()), 6),
         "measurements": [
             {

@@ -1,0 +1,129 @@
+"""The whole walk on a small prior: target in, traced structures out; killed, resumed, copied, tampered with."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glass_ml.cli.main import main
+
+SMALL = ["-n", "3", "--atoms", "40", "--seed", "5", "--no-track"]
+FILES = {"structures.extxyz", "lineage.json", "metrics.json", "spectra.csv", "report.html", "target.yaml"}
+
+
+def command(out: str, *more: str) -> list[str]:
+    return ["invert", "targets/a-Si/target.yaml", *SMALL, "--out", out, *more]
+
+
+def start(out: str, *more: str) -> subprocess.Popen:
+    line = [sys.executable, "-m", "glass_ml.cli.main", *command(out, *more)]
+    return subprocess.Popen(line, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def test_a_killed_inversion_resumes_to_the_same_bytes(project: Path) -> None:
+    assert main(command("whole", "--processes", "1")) == 0
+    killed = start("killed", "--processes", "2")
+    deadline = time.monotonic() + 120
+    while not (done := list(Path("killed/.replicas").glob("*/replicas-*.npz"))):
+        assert killed.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
+        time.sleep(0.01)  # waits for another process
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    kept = {file.name: file.stat().st_mtime_ns for file in done if file.exists()}
+    assert kept and not Path("killed/structures.extxyz").exists()
+
+    assert main(command("killed")) == 0
+    assert Path("killed/structures.extxyz").read_bytes() == Path("whole/structures.extxyz").read_bytes()
+    assert Path("killed/metrics.json").read_bytes() == Path("whole/metrics.json").read_bytes()
+    assert {p.name for p in Path("killed").iterdir()} >= FILES
+    assert not Path("killed/.replicas").exists()
+
+
+def test_a_finished_inversion_is_kept_and_another_seed_is_another(project: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(command("a")) == 0
+    before = Path("a/structures.extxyz").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(command("a", "--json")) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert Path("a/structures.extxyz").stat().st_mtime_ns == before
+    assert metrics["n_structures"] == 3 and metrics["measurements"]["sq"]["use"] == "validate"
+    first = Path("a/structures.extxyz").read_bytes()
+    assert main([*command("a"), "--seed", "6"]) == 0
+    assert Path("a/structures.extxyz").read_bytes() != first
+
+
+def test_the_held_out_measurement_has_no_influence(project: Path) -> None:
+    from glass_ml.structures.io import read_structures
+
+    assert main(command("a")) == 0
+    table = np.loadtxt("targets/a-Si/sq.csv", delimiter=",")
+    np.savetxt("targets/a-Si/sq.csv", np.column_stack([table[:, 0], 2 - table[:, 1]]), delimiter=",")
+    assert main(command("b")) == 0
+    a, b = read_structures("a/structures.extxyz"), read_structures("b/structures.extxyz")
+    assert (a.positions == b.positions).all()
+    misfit = [json.loads(Path(d, "metrics.json").read_text())["measurements"] for d in "ab"]
+    assert misfit[0]["sq"]["r_factor"] != misfit[1]["sq"]["r_factor"]
+    assert misfit[0]["gr"] == misfit[1]["gr"]
+
+
+def test_guidance_improves_the_fit_and_keeps_atoms_apart(project: Path) -> None:
+    recipe = "systems: {a-Si: {target: {reference: none}, sampling: {guidance: {kind: %s}}}}"
+    found = {}
+    for kind in ("none", "decoupled"):
+        Path("params.yaml").write_text(recipe % kind)
+        assert main(command(kind)) == 0
+        found[kind] = json.loads(Path(kind, "metrics.json").read_text())
+    chi2 = {kind: metrics["measurements"]["gr"]["chi2_reduced"] for kind, metrics in found.items()}
+    assert chi2["decoupled"] < 0.2 * chi2["none"]
+    assert found["decoupled"]["structure"]["too_close"]["mean"] == 0
+
+
+def test_trace_verifies_a_copy_and_names_what_changed(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(command("a")) == 0
+    box = tmp_path / "box"
+    box.mkdir()
+    copy = shutil.copy("a/structures.extxyz", box)
+    assert main(["trace", str(copy)]) in (0, 1)  # the small prior's training data do not exist
+    capsys.readouterr()
+
+    def checks() -> dict[str, str]:
+        capsys.readouterr()
+        main(["trace", str(copy), "--json"])
+        document = json.loads(capsys.readouterr().out)
+        return {check["name"]: check["status"] for check in document["checks"]}
+
+    assert checks()["structure"] == "ok" and checks()["model"] == "ok"
+    weights = Path("models/a-Si/model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert checks()["model"] == "changed" and checks()["structure"] == "ok"
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    text = Path(copy).read_text().splitlines()
+    symbol, x, y, z = text[2].split()
+    text[2] = f"{symbol} {float(x) + 0.00001:.8f} {y} {z}"
+    Path(copy).write_text("\n".join(text) + "\n")
+    assert checks()["structure"] == "changed" and checks()["model"] == "ok"
+    assert main(["trace", str(copy)]) == 1
+
+
+def test_evaluate_recomputes_what_invert_said(project: Path) -> None:
+    from glass_ml.stages.evaluate import evaluate
+
+    assert main(command("a")) == 0
+    said = json.loads(Path("a/metrics.json").read_text())["measurements"]
+    shutil.rmtree("targets")  # the folder of the inversion holds its own copy of the data
+    found = evaluate("a", "a/structures.extxyz", track=False)
+    for name, measurement in said.items():
+        assert found["measurements"][name]["r_factor"] == pytest.approx(measurement["r_factor"], rel=1e-5)
+    assert found["reference"]["angle.rmse"]["mean"] < 1.0 and Path("a/evaluation.json").is_file()
