@@ -48,7 +48,7 @@ def make_observable(
         kind: a key of `KINDS`.
         grid: r (Å) or Q (1/Å), (n,), ascending.
         instrument: range, window, resolution; `Instrument()` by default.
-        broadening: standard deviation of peaks, Å (real-space kinds).
+        broadening: standard deviation, Å, added to every distance (not with the reciprocal sum).
         radiation: weights of the elements in 'gr' and 'pdf': 'xray', 'neutron' or 'number'.
         pair: one partial, 'Si-O' ('gr' only).
         limit: upper limit of the sine transform, Å (reciprocal-space kinds); by default half the cell.
@@ -66,7 +66,7 @@ def make_observable(
     if method == "reciprocal":
         return ReciprocalScattering(kind, grid, cells)
     if kind in RECIPROCAL_KINDS:
-        return Scattering(kind, grid, instrument, limit)
+        return Scattering(kind, grid, instrument, limit, broadening)
     if kind == "gr":
         return RadialDistribution(grid, broadening, pair, radiation or "number")
     return PairDistribution(kind, grid, instrument, broadening, radiation)

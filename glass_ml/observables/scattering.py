@@ -23,15 +23,25 @@ class Scattering(PairObservable):
         grid: Q, (n,), 1/Å.
         instrument: window and Q-resolution.
         limit: L, Å, at most half the cell.
+        broadening: standard deviation, Å, of distances by motion that the structures do not carry (zero-point motion,
+            or all of it at rest): S - 1 is multiplied by exp(-(broadening Q)^2 / 2).
 
     Source: Keen, J. Appl. Cryst. 34, 172 (2001), eqs. 9-11 and 19; Faber and Ziman, Phil. Mag. 11, 153 (1965).
     """
 
-    def __init__(self, kind: str, grid: Tensor, instrument: Instrument | None = None, limit: float | None = None):
+    def __init__(
+        self,
+        kind: str,
+        grid: Tensor,
+        instrument: Instrument | None = None,
+        limit: float | None = None,
+        broadening: float = 0.0,
+    ):
         q_max = max(float(grid.max()), 1.0)
         super().__init__(kind, grid, kind.split("-")[0], min(SPACING, 0.5 / q_max))
         self.instrument = instrument or Instrument()
         self.limit = limit
+        self.broadening = broadening
 
     def reach(self, half_width: float) -> float:
         """The upper limit L of the sine transform, Å; ValueError where it would leave the cell."""
@@ -42,12 +52,12 @@ class Scattering(PairObservable):
         return self.limit
 
     def kernel(self, r: np.ndarray, half_width: float) -> np.ndarray:
-        """w(r) sin(Qr)/(Qr)."""
+        """w(r) sin(Qr)/(Qr) exp(-(broadening Q)^2/2)."""
         limit = self.reach(half_width)
         window = real_space_window(r, limit, self.instrument.window)
         window = window * np.exp(-0.5 * (r * self.instrument.qdamp) ** 2)
         q = self.grid.detach().cpu().double().numpy()
-        return window[:, None] * np.sinc(r[:, None] * q / np.pi)
+        return window[:, None] * np.sinc(r[:, None] * q / np.pi) * np.exp(-0.5 * (self.broadening * q) ** 2)
 
     def assemble(self, h: PairHistograms, sums: Tensor, volume: Tensor) -> Tensor:
         """The spectrum (S, n)."""
