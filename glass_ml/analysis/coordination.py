@@ -34,7 +34,8 @@ STRETCH = 0.5
 five times the disorder of a bond length in a glass."""
 
 SHELL_RATIO = 1.25
-"""A pair bonds if its first peak lies within this multiple of either element's nearest shell."""
+"""A pair that is not the nearest shell of either element still bonds if its first peak lies within this multiple of
+the nearest shells and of the sum of its covalent radii: Zr-Zr in a metallic glass, but not O-O in an oxide."""
 
 COVALENT_RATIO, COVALENT_RADIUS = 1.1, 1.3
 """A pair of two small atoms (covalent radius, Å, below the second number) also bonds if its first peak lies
@@ -114,9 +115,8 @@ def first_shell(r: Array, g: Array, smallest: float = 0.0) -> tuple[float, float
 def find_cutoffs(distribution: PartialGr) -> dict[str, float]:
     """Longest bond (Å) of every element pair that bonds, from the pooled partial g(r).
 
-    A pair bonds if its first peak is the nearest shell of either element, or not much farther (SHELL_RATIO:
-    like atoms in a metallic glass, but not O-O in silica), or if it is a covalent bond between small atoms.
-    A partial without a peak (an ideal gas) has no bonds.
+    A pair bonds if its first peak is the nearest shell of either element, or not much farther (SHELL_RATIO), or if
+    it is a covalent bond between small atoms (COVALENT_RATIO). A partial without a peak (an ideal gas) has no bonds.
     """
     shells: dict[tuple[int, int], tuple[float, float]] = {}
     for pair, g in zip(distribution.pairs, distribution.pooled(SMEARING), strict=True):
@@ -130,7 +130,8 @@ def find_cutoffs(distribution: PartialGr) -> dict[str, float]:
     for (a, b), (peak, end) in shells.items():
         small = max(covalent_radii[a], covalent_radii[b]) < COVALENT_RADIUS
         covalent = small and peak <= COVALENT_RATIO * _radii(a, b)
-        if covalent or peak <= SHELL_RATIO * max(nearest[a], nearest[b]):
+        packed = peak <= SHELL_RATIO * min(max(nearest[a], nearest[b]), _radii(a, b))
+        if covalent or packed or peak in (nearest[a], nearest[b]):
             cutoffs[pair_name(a, b)] = round(end, 3)
     return cutoffs
 

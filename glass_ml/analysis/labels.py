@@ -41,7 +41,9 @@ def label(name: str) -> Label:
             return Label("Distances", f"Longest {rest} distance counted as a bond", "Å")
         case "coordination" if not first:
             centre, _, partner = rest.partition("-")
-            return Label("Coordination", f"{partner or 'Neighbours'}{' neighbours' if partner else ''} of {centre}", digits=3)
+            return Label(
+                "Coordination", f"{partner or 'Neighbours'}{' neighbours' if partner else ''} of {centre}", digits=3
+            )
         case "nfold":
             word = "neighbour" if last == "1" else "neighbours"
             return Label("Coordination", f"{first} atoms with {last} {word}", "%", 100, 1)

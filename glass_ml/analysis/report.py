@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
@@ -115,9 +116,13 @@ def _used_cutoffs(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name[7:]: recorded[name]["mean"] for name in recorded if name.startswith("cutoff.")}
 
 
+def _file_name(measurement: str) -> str:
+    return f"spectrum-{re.sub(r'[^A-Za-z0-9_.]+', '-', measurement)}"
+
+
 def _spectrum_figures(inversion: Inversion) -> dict[str, tuple[str, Figure]]:
     return {
-        f"spectrum-{spectrum.name}": (
+        _file_name(spectrum.name): (
             f"{spectrum.name}: {figures.kind_title(spectrum.kind)}",
             figures.spectrum_figure(spectrum),
         )
@@ -227,7 +232,7 @@ def _measurements(inversion: Inversion) -> str:
             for word, key, digits in (("R", "r_factor", 3), ("reduced χ²", "chi2_reduced", 2))
             if key in m
         ]
-        captions[f"spectrum-{spectrum.name}"] = ", ".join([use, *numbers])
+        captions[_file_name(spectrum.name)] = ", ".join([use, *numbers])
         cells = [escape(spectrum.name), escape(figures.kind_title(spectrum.kind)), use]
         values = [f"{len(spectrum.x)}", *(f"{m[k]:.3g}" if k in m else "" for k in ("r_factor", "chi2_reduced"))]
         values += [f"{m[k]:.4g}" if k in m else "" for k in ("scale", "offset")]
