@@ -34,6 +34,8 @@ def label(name: str) -> Label:
             return Label("Cell", "Number density", "atoms/Å³", digits=4)
         case "shortest":
             return Label("Distances", f"Shortest {rest} distance", "Å")
+        case "too_close":
+            return Label("Distances", "Pairs closer than the prior's limit", digits=1)
         case "bond":
             words = "Mean" if last == "mean" else "Spread of the"
             return Label("Distances", f"{words} {first} bond length", "Å", digits=3)
