@@ -3,7 +3,6 @@
 import argparse
 import json
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -70,19 +69,11 @@ def _print_lineage(record: dict[str, Any]) -> None:
 
 
 def _print_checks(checks: list[Any]) -> None:
-    """One line a check; equal good news of many frames on one line."""
-    rows = []
-    for (name, status), group in groupby(sorted(checks, key=_order), key=lambda c: (c.name, c.status)):
-        members = list(group)
-        if status == "ok" and len(members) > 1:
-            rows.append((name, status, f"{len(members)} structures as they were made"))
-        else:
-            rows += [(name, status, c.detail) for c in members]
-    width = max(len(name) for name, _, _ in rows)
-    for name, status, detail in rows:
-        print(f"{name.ljust(width)}  {MARKS[status].ljust(12)}  {detail}")
+    width = max(len(check.name) for check in checks)
+    for check in sorted(checks, key=_order):
+        print(f"{check.name.ljust(width)}  {MARKS[check.status].ljust(12)}  {check.detail}")
 
 
-def _order(check: Any) -> tuple[int, str, str]:
+def _order(check: Any) -> tuple[int, str]:
     names = ["structure", "duplicates", "lineage", "lineage.json", "model", "data", "target"]
-    return (names.index(check.name) if check.name in names else len(names), check.name, check.status)
+    return (names.index(check.name) if check.name in names else len(names), check.name)

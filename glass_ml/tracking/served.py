@@ -72,14 +72,14 @@ class ServedPrior(PythonModel):
             found += [(k, replica, text) for replica, text in enumerate(structures)]
         return pd.DataFrame(found, columns=["row", "replica", "structure"])
 
-    def _structures(self, row: dict[str, Any], where: str, settings: dict[str, int]) -> list[str]:
+    def _structures(self, row: dict[str, Any], where: str, settings: dict[str, Any]) -> list[str]:
         if "target" in row:
             return self._inverted(str(row["target"]), row.get("files"), settings)
         if {"composition", "density"} <= set(row):
             return self._sampled(row["composition"], row["density"], where, settings)
         raise InputError("neither a target nor a composition with a density", where, "give one of them")
 
-    def _inverted(self, target: str, files: str | None, settings: dict[str, int]) -> list[str]:
+    def _inverted(self, target: str, files: str | None, settings: dict[str, Any]) -> list[str]:
         from glass_ml.measurements.target import load_target
         from glass_ml.sampling.run import invert_target
 
@@ -94,7 +94,7 @@ class ServedPrior(PythonModel):
             aim = load_target(path, beside=bool(files))
             return self._texts(invert_target(aim, self.prior, **settings), path, settings)
 
-    def _sampled(self, composition: Any, density: Any, where: str, settings: dict[str, int]) -> list[str]:
+    def _sampled(self, composition: Any, density: Any, where: str, settings: dict[str, Any]) -> list[str]:
         from glass_ml.sampling.run import sample_prior
         from glass_ml.units import parse_density
 
@@ -106,7 +106,7 @@ class ServedPrior(PythonModel):
             request.write_text(json.dumps({"composition": elements, "density": value}, sort_keys=True))
             return self._texts(structures, request, settings)
 
-    def _texts(self, structures: Any, target: Path, settings: dict[str, int]) -> list[str]:
+    def _texts(self, structures: Any, target: Path, settings: dict[str, Any]) -> list[str]:
         from ase.io import write
 
         from glass_ml.structures.io import to_atoms

@@ -6,8 +6,10 @@ The store is `mlruns/mlflow.db` (SQLite) with its files in `mlruns/artifacts`, b
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -107,6 +109,8 @@ def silence() -> None:
     """Keep MLflow from talking, to the network or to the terminal; to be called before it is imported."""
     for key, value in QUIET.items():
         os.environ.setdefault(key, value)
+    if "mlflow" in sys.modules:
+        logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
 
 def open_store(root: Path | str | None = None) -> Store:

@@ -21,6 +21,7 @@ from glass_ml.structures.io import read_frames
 from glass_ml.tracking.data import content_md5, folder_entries, recorded_data
 from glass_ml.tracking.lineage import (
     MODEL_FILES,
+    PREFIX,
     Lineage,
     Stamp,
     lineage_sha256,
@@ -81,18 +82,27 @@ def verify(path: Path | str, project: Path | str | None = None) -> list[Check]:
         InputError: the file cannot be read, or no frame carries a lineage.
     """
     frames = read_frames(path)
-    checks, stamps = [], {}
+    if not any(key.startswith(PREFIX) for atoms in frames for key in atoms.info):
+        raise InputError("no frame carries a glass_ml lineage", str(path), "only structures of 'glass-ml invert' do")
+    root = worktree(project) if project else find_project(path)
+    stamps, broken = {}, {}
     for k, atoms in enumerate(frames):
         try:
             stamps[k] = read_stamp(atoms)
+            if lineage_sha256(stamps[k]) != stamps[k].lineage_sha256:
+                broken[k] = "a field is not as it was written"
         except InputError as error:
-            checks.append(Check("lineage", CHANGED, error.what, (k,)))
-    if not any(key.startswith("glass_ml_") for atoms in frames for key in atoms.info):
-        raise InputError("no frame carries a glass_ml lineage", str(path), "only structures of 'glass-ml invert' do")
-    root = worktree(project) if project else find_project(path)
-    for k, found in stamps.items():
-        checks += _structure(frames[k], found, k)
-    checks += _duplicates(frames, stamps)
+            broken[k] = error.what
+    moved = {
+        k: f"replica {found.replica}: an atom, its element or the cell is not as it was made"
+        for k, found in stamps.items()
+        if structure_sha256(frames[k]) != found.structure_sha256
+    }
+    checks = [
+        _every("structure", tuple(stamps), moved, "as made"),
+        _every("lineage", tuple(range(len(frames))), broken, "as written"),
+        *_duplicates(frames, stamps),
+    ]
     order = sorted(stamps, key=lambda k: repr(stamps[k].lineage))
     for _, group in groupby(order, key=lambda k: stamps[k].lineage):
         members = tuple(group)
@@ -101,13 +111,13 @@ def verify(path: Path | str, project: Path | str | None = None) -> list[Check]:
     return checks
 
 
-def _structure(atoms: Atoms, found: Stamp, k: int) -> Iterator[Check]:
-    same = structure_sha256(atoms) == found.structure_sha256
-    text = "as it was made" if same else "an atom, its element or the cell is not as it was made"
-    yield Check("structure", OK if same else CHANGED, f"replica {found.replica}: {text}", (k,))
-    whole = lineage_sha256(found) == found.lineage_sha256
-    text = "as it was written" if whole else "a field of the lineage is not as it was written"
-    yield Check("lineage", OK if whole else CHANGED, f"replica {found.replica}: {text}", (k,))
+def _every(name: str, frames: tuple[int, ...], wrong: dict[int, str], well: str) -> Check:
+    """One answer about all frames; where it is bad, it names the bad ones."""
+    if not wrong:
+        return Check(name, OK, f"{len(frames)} of {len(frames)} {well}", frames)
+    some = "; ".join(f"frame {k}: {text}" for k, text in list(wrong.items())[:5])
+    more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+    return Check(name, CHANGED, some + more, tuple(wrong))
 
 
 def _duplicates(frames: list[Atoms], stamps: dict[int, Stamp]) -> Iterator[Check]:

@@ -176,6 +176,18 @@ def test_served_model_samples(store, registered, project, monkeypatch):
         model.predict({"composition": '{"Si": 1}', "density": -0.05})
 
 
+def test_served_model_really_samples(store, registered):
+    import mlflow
+
+    with store.current():
+        model = mlflow.pyfunc.load_model("models:/glass-a-Si@candidate")
+    asked = {"composition": '{"Si": 1}', "density": 0.05}
+    one, again = (model.predict(asked, params={"n_atoms": 16, "seed": 3})["structure"] for _ in range(2))
+    assert one[0].startswith("16\n") and one[0] == again[0]
+    with pytest.raises(InputError, match="does not know C"):
+        model.predict({**asked, "composition": '{"C": 1}'}, params={"n_atoms": 16})
+
+
 def test_promotion_lists_every_reason(store, project, tools, tmp_path, monkeypatch):
     outside = tmp_path / "no-git"
     shutil.copytree(project, outside, ignore=shutil.ignore_patterns(".git"))
