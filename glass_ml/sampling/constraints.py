@@ -10,6 +10,8 @@ from torch import Tensor
 from glass_ml.structures.neighbours import neighbour_pairs
 from glass_ml.structures.state import Structures
 
+HEAVIEST = 118  # atomic number
+
 
 class MinimumDistance:
     """Moves atoms that are too close apart, half each, along their line.
@@ -20,8 +22,7 @@ class MinimumDistance:
     """
 
     def __init__(self, distances: Mapping[tuple[int, int], float]):
-        size = 1 + max((max(pair) for pair in distances), default=0)
-        self.table = torch.zeros(size, size)
+        self.table = torch.zeros(HEAVIEST + 1, HEAVIEST + 1)
         for (a, b), distance in distances.items():
             self.table[a, b] = self.table[b, a] = distance
         self.largest = max(distances.values(), default=0.0)

@@ -135,13 +135,17 @@ class Decoupled:
         self, structures: Structures, x: Tensor, direction: Tensor, gradient: Tensor, residuals: Tensor, spread: float
     ) -> Tensor:
         # One step length per system, from the curvature of the linearised problem along the direction.
-        largest = direction.norm(dim=1).max().clamp(min=1e-12)
-        probe = 1e-3 / largest
-        with torch.no_grad():
-            change = (self.likelihood.residuals(structures.at(x + probe * direction)) - residuals) / probe
         n = structures.n_systems
+        together = residuals.shape[0] != n  # one spectrum for all systems: one step length
+        lengths = direction.norm(dim=1)
+        largest = lengths.new_zeros(n).scatter_reduce_(0, structures.system, lengths, "amax")
+        if together:
+            largest = largest.max().expand(n)
+        probe = (1e-3 / largest.clamp(min=1e-12))[:, None]
+        with torch.no_grad():
+            moved = self.likelihood.residuals(structures.at(x + probe[structures.system] * direction))
+        change = (moved - residuals) / (probe[:1] if together else probe)
         curvature = _per_system(direction.square(), structures) / spread**2
-        together = change.shape[0] != n  # one spectrum for all systems: one step length
         if together:
             curvature = (curvature.sum() + change.square().sum()).expand(n)
             slope = -(direction * gradient).sum().expand(n)

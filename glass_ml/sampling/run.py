@@ -114,9 +114,8 @@ def _in_process(
     target: Target | None,
 ) -> list[Structures]:
     config = config or SamplingConfig()
-    shortest = getattr(denoiser, "shortest", ())
     return [
-        sample_batch(denoiser, composition, density, n_atoms, replicas, seed, config, target=target, shortest=shortest)
+        sample_batch(denoiser, composition, density, n_atoms, replicas, seed, config, target=target)
         for replicas in batches_of(n_structures, config)
     ]
 

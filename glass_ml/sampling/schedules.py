@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -51,16 +52,24 @@ def noise_levels(config: ScheduleConfig) -> list[float]:
     Source: Xu et al. 2023, arXiv:2306.14878, algorithm 2.
 
     Raises:
-        InputError: levels that are not positive and ordered.
+        InputError: levels that are not positive and ordered, or a Restart outside them.
     """
-    if not (config.steps >= 2 and 0 < config.sigma_min < config.sigma_max):
-        raise InputError("needs steps >= 2 and 0 < sigma_min < sigma_max", "schedule", "mend the noise levels")
+    levels_fit = config.steps >= 2 and 0 < config.sigma_min < config.sigma_max < math.inf
+    if not (levels_fit and config.rho > 0 and config.restarts >= 0):
+        raise InputError(
+            "needs steps >= 2, 0 < sigma_min < sigma_max, rho > 0 and restarts >= 0",
+            "schedule",
+            "mend the noise levels",
+        )
     grid = karras_grid(config.steps, config.sigma_min, config.sigma_max, config.rho)
     if config.restarts == 0:
         return grid
-    if not (0 < config.restart_low < config.restart_high and config.restart_steps >= 2):
+    interval_fits = config.sigma_min <= config.restart_low < config.restart_high <= config.sigma_max
+    if not (interval_fits and config.restart_steps >= 2):
         raise InputError(
-            "needs 0 < restart_low < restart_high and restart_steps >= 2", "schedule", "mend the Restart interval"
+            "needs sigma_min <= restart_low < restart_high <= sigma_max and restart_steps >= 2",
+            "schedule",
+            "mend the Restart interval",
         )
     interval = karras_grid(config.restart_steps, config.restart_low, config.restart_high, config.rho)
     before = [sigma for sigma in grid if sigma > config.restart_low]

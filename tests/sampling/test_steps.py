@@ -1,0 +1,146 @@
+"""Order of the solvers and the loop's marginals, on a Gaussian whose reverse process is known in closed form."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from gaussian_prior import CENTRE, GaussianPrior, streams, structures_at
+
+from glass_ml.sampling.constraints import no_constraint
+from glass_ml.sampling.guidance import Unguided
+from glass_ml.sampling.loop import StepConfig, replica_noise, sample
+from glass_ml.sampling.schedules import ScheduleConfig, karras_grid, noise_levels
+from glass_ml.sampling.steps import multistep, renoise, stochastic_step
+
+WIDTH, HIGH, LOW = 0.3, 2.0, 0.05
+PRIOR = GaussianPrior(torch.full((2, 3), CENTRE, dtype=torch.float64), WIDTH)
+
+
+def start_of(replicas: int):
+    return structures_at(PRIOR.mean.repeat(replicas, 1, 1))
+
+
+def run(levels: list[float], step: StepConfig, replicas: int, seed: int = 0) -> torch.Tensor:
+    """Displacements (S, 6) of the samples from the prior's mean."""
+    made = sample(start_of(replicas), Unguided(PRIOR), levels, step, streams(replicas, seed), constraint=no_constraint)
+    return made.positions.reshape(replicas, 6) - CENTRE
+
+
+def flow(sigma: float) -> float:
+    """Factor by which the probability flow carries a displacement from HIGH to sigma."""
+    return math.sqrt((WIDTH**2 + sigma**2) / (WIDTH**2 + HIGH**2))
+
+
+@pytest.mark.parametrize(
+    ("step", "order"),
+    [(StepConfig("stochastic", churn=0.0), 1), (StepConfig("multistep"), 2)],
+    ids=["first-order", "multistep"],
+)
+def test_order_of_the_solvers(step, order):
+    start = start_of(1)
+    first = HIGH * replica_noise(start, streams(1))(start.positions).reshape(1, 6)
+    exact = PRIOR.shrink(LOW) * flow(LOW) * first
+    errors = [(run(karras_grid(n, LOW, HIGH, 7.0), step, 1) - exact).norm() for n in (41, 81, 161)]
+    slopes = [math.log2(float(a / b)) for a, b in pairwise(errors)]
+    assert slopes == pytest.approx([order, order], abs=0.15)
+    assert errors[-1] < {1: 0.05, 2: 2e-3}[order] * exact.norm()
+
+
+def test_multistep_without_history_is_the_first_order_step():
+    x, clean = torch.randn(2, 4, 3, dtype=torch.float64, generator=streams(1)[0])
+    once = multistep(x, clean, None, 1.0, 0.8, 0.5)
+    torch.testing.assert_close(once, stochastic_step(x, clean, 0.8, 0.5, torch.zeros_like(x), 0.0))
+    torch.testing.assert_close(once, multistep(x, clean, clean, 1.0, 0.8, 0.5))
+
+
+def test_multistep_is_exact_for_an_estimate_linear_in_log_sigma():
+    """dx/dt = -(x - x0(t)) with x0 = a + b t has the solution x = a + b (t - 1) + c exp(-t), t = -log sigma."""
+    levels, a, b, c = (0.9, 0.6, 0.5), 1.3, -0.7, 0.2
+    t = [-math.log(s) for s in levels]
+
+    def path(time):
+        return a + b * (time - 1) + c * math.exp(-time)
+
+    # Second order: the error of one step is third order in its length.
+    errors = []
+    for length in (0.1, 0.05):
+        now = t[1]
+        clean, before = (torch.tensor(a + b * time, dtype=torch.float64) for time in (now, now - length))
+        x = torch.tensor(path(now), dtype=torch.float64)
+        lower = math.exp(-(now + length))
+        after = multistep(x, clean, before, math.exp(-(now - length)), levels[1], lower)
+        errors.append(abs(float(after) - path(now + length)))
+    assert errors[0] < 1e-3 and errors[0] / errors[1] == pytest.approx(8, rel=0.1)
+
+
+@pytest.mark.parametrize("churn", [0.0, 0.6, 1.0])
+def test_step_given_the_true_structure_has_the_marginal_of_the_lower_level(churn):
+    stream = streams(1)[0]
+    n = 200_000
+    clean = torch.full((n, 3), 5.0, dtype=torch.float64)
+    x = clean + 0.8 * torch.randn(n, 3, dtype=torch.float64, generator=stream)
+    lower = stochastic_step(x, clean, 0.8, 0.5, torch.randn(n, 3, dtype=torch.float64, generator=stream), churn)
+    assert lower.mean() == pytest.approx(5.0, abs=5 * 0.5 / math.sqrt(3 * n))
+    assert lower.std() == pytest.approx(0.5, rel=5 / math.sqrt(6 * n))
+    correlation = torch.corrcoef(torch.stack([x.flatten(), lower.flatten()]))[0, 1]
+    assert correlation == pytest.approx(math.sqrt(1 - churn**2), abs=5 / math.sqrt(3 * n))
+
+
+def test_renoise_adds_the_missing_variance():
+    x = 0.3 * torch.randn(200_000, dtype=torch.float64, generator=streams(1)[0])
+    higher = renoise(x, 0.3, 0.7, torch.randn(x.shape, dtype=torch.float64, generator=streams(1, 1)[0]))
+    assert higher.std() == pytest.approx(0.7, rel=5 / math.sqrt(2 * len(x)))
+
+
+@pytest.mark.parametrize(
+    ("step", "restarts"),
+    [(StepConfig("multistep"), 0), (StepConfig("stochastic", churn=0.0), 2), (StepConfig("multistep"), 2)],
+    ids=["multistep", "first-order with Restart", "multistep with Restart"],
+)
+def test_unguided_loop_samples_the_prior(step, restarts):
+    replicas = 700
+    config = ScheduleConfig(
+        steps=80, sigma_min=0.01, sigma_max=HIGH, restarts=restarts, restart_low=0.05, restart_high=0.6,
+        restart_steps=40,
+    )  # fmt: skip
+    samples = run(noise_levels(config), step, replicas)
+    n = samples.numel()
+    assert samples.mean() == pytest.approx(0.0, abs=5 * WIDTH / math.sqrt(n))
+    # The start has the width HIGH, where the prior at that level has hypot(HIGH, WIDTH): 1.1 % less.
+    assert samples.std() == pytest.approx(WIDTH, rel=5 / math.sqrt(2 * n) + 0.02)
+    correlation = torch.corrcoef(samples.T) - torch.eye(6, dtype=torch.float64)
+    assert correlation.abs().max() < 5 / math.sqrt(replicas)
+
+
+@pytest.mark.parametrize("step", [StepConfig(churn=1.0), StepConfig(churn=0.5), StepConfig(churn=1.0, noise_scale=0.6)])
+def test_renewed_noise_around_mean_estimates_follows_its_variance_recursion(step):
+    """Mean estimates in place of draws lose their own spread: the stochastic solver alone samples colder."""
+    levels, replicas = karras_grid(30, LOW, HIGH, 7.0), 500
+    variance = HIGH**2
+    for sigma, lower in pairwise(levels):
+        a = PRIOR.shrink(sigma)
+        kept = a + lower / sigma * math.sqrt(1 - step.churn**2) * (1 - a)
+        variance = kept**2 * variance + (lower * step.churn * step.noise_scale) ** 2
+    samples = run(levels, step, replicas)
+    expected = PRIOR.shrink(LOW) * math.sqrt(variance)
+    assert samples.std() == pytest.approx(expected, rel=5 / math.sqrt(2 * samples.numel()))
+    assert expected < 0.95 * WIDTH
+
+
+def test_replica_does_not_depend_on_its_batch():
+    levels = karras_grid(8, LOW, HIGH, 7.0)
+    together = run(levels, StepConfig(), 5)
+    for k in (0, 3):
+        alone = sample(start_of(1), Unguided(PRIOR), levels, StepConfig(), [streams(5)[k]], constraint=no_constraint)
+        assert torch.equal(alone.positions.reshape(6) - CENTRE, together[k])
+
+
+def test_noise_of_atoms_of_rows_and_of_one_row():
+    start = start_of(3)
+    noise = replica_noise(start, streams(3))
+    atoms, rows = noise(start.positions), noise(torch.zeros(3, 7))
+    alone = replica_noise(start_of(1), [streams(3)[2]])
+    torch.testing.assert_close(alone(start_of(1).positions), atoms[4:], rtol=0, atol=0)
+    torch.testing.assert_close(alone(torch.zeros(1, 7)), rows[2:], rtol=0, atol=0)
+    assert noise(torch.zeros(1, 7)).shape == (1, 7)
