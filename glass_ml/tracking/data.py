@@ -94,7 +94,8 @@ def data_identity(data_path: Path | str = "data", root: Path | str | None = None
     """The identity of the data that a run uses.
 
     Inside a DVC stage the `.dvc` file is right, as DVC has just checked it; elsewhere the bytes are hashed, so that
-    an edit since `dvc add` does not go unnoticed. Data without a `.dvc` file gets the identity that DVC would give.
+    an edit since `dvc add` does not go unnoticed. A part of what DVC tracks, and data without a `.dvc` file, get the
+    identity that DVC would give them.
 
     Args:
         data_path: the data, or a part of them, relative to `root`.
@@ -104,11 +105,11 @@ def data_identity(data_path: Path | str = "data", root: Path | str | None = None
         InputError: there is neither such data nor a record of them.
     """
     root = worktree(root)
+    target = root / data_path
+    name = Path(os.path.relpath(target, root)).as_posix()
     recorded = recorded_data(data_path, root)
-    tracked = root / (recorded.path if recorded else data_path)
-    if recorded and (os.environ.get("DVC_STAGE") or not tracked.exists()):
+    if recorded and recorded.path == name and (os.environ.get("DVC_STAGE") or not target.exists()):
         return recorded
-    if not tracked.exists():
-        raise InputError("no such data", str(tracked), "run 'dvc pull', or 'glass-ml simulate'")
-    name = Path(os.path.relpath(tracked, root)).as_posix()
-    return DataIdentity(name, content_md5(tracked, root))
+    if not target.exists():
+        raise InputError("no such data", str(target), "run 'dvc pull', or 'glass-ml simulate'")
+    return DataIdentity(name, content_md5(target, root))

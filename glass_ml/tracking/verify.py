@@ -221,8 +221,8 @@ def _data(lineage: Lineage, root: Path | None) -> Finding:
         recorded = recorded_data(lineage.data_path, root)
     except InputError as error:
         return name, CHANGED, str(error)
-    path = root / (recorded.path if recorded else lineage.data_path)
-    if recorded and recorded.md5 != wanted:
+    path = root / lineage.data_path
+    if recorded and recorded.path == lineage.data_path and recorded.md5 != wanted:
         return name, CHANGED, f"{path}.dvc names another version than the recorded one"
     if not path.exists():
         return name, NOT_VERIFIED, f"{path} is not here"

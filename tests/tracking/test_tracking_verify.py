@@ -10,6 +10,7 @@ from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.structures.io import read_frames, write_frames
 from glass_ml.tracking import verify as verification
+from glass_ml.tracking.data import data_identity, folder_entries
 from glass_ml.tracking.registry import register_prior, resolve_model
 from glass_ml.tracking.verify import verify
 
@@ -119,8 +120,6 @@ def test_data(inversion, project):
     cache = project / ".dvc" / "cache" / "files" / "md5"
     md5 = json.loads((inversion / "lineage.json").read_text())["data_md5"]
     (cache / md5[:2]).mkdir(parents=True)
-    from glass_ml.tracking.data import folder_entries
-
     (cache / md5[:2] / md5[2:]).write_text(json.dumps(folder_entries(project / "data")))
     flip(project / "data" / "a-Si" / "low.extxyz")
     (check,) = only_changed(path, "data", "has changed: a-Si/low.extxyz")
@@ -133,6 +132,16 @@ def test_data(inversion, project):
     record.write_text(record.read_text().replace(md5, "0" * 32 + ".dir"))
     # The record is a tracked file, so the tree has changed; what is traced is the commit, which is there.
     only_changed(path, "data", "another version")
+
+
+def test_part_of_the_data(project, tools):
+    part = data_identity("data/a-Si")
+    tools.write_prior("models/a-Si", data_path=part.path, data_md5=part.md5)
+    path = tools.write_inversion("out/one") / "structures.extxyz"
+    (project / "data" / "another-system").write_text("not a part of it\n")
+    assert statuses(path)["data"] == "ok"
+    flip(project / "data" / "a-Si" / "low.extxyz")
+    only_changed(path, "data", "data/a-Si has changed")
 
 
 def test_measurement_and_target(inversion, project):
