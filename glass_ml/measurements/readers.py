@@ -98,6 +98,48 @@ def read_table(path: Path | str) -> Table:
     return Table(np.array([v for _, v in rows]), np.array([n for n, _ in rows]), header)
 
 
+def read_data(
+    path: Path | str, *, in_q: bool, columns: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[str]]:
+    """x, y and uncertainty (None if the file has none) as the file gives them, and remarks.
+
+    Args:
+        path: the file.
+        in_q: the data are a function of Q: rows at the ends whose value and uncertainty are zero are padding.
+        columns: which columns hold x, y and optionally the uncertainty, from 1; by default 1, 2 and, if there are
+            three columns, 3; of four columns the last one (x, y, dx, dy as PDFgetX writes them).
+
+    Raises:
+        InputError: as `read_table`; a column that does not exist, NaN, unsorted or repeated x, a negative uncertainty.
+    """
+    where = str(path)
+    table = read_table(path)
+    x, y, error, notes = _select(table, columns, where)
+    keep = slice(0, len(x))
+    informative = np.flatnonzero((y != 0) | (error != 0)) if error is not None and in_q else np.array([], dtype=int)
+    if len(informative) and len(informative) < len(x):
+        keep = slice(informative[0], informative[-1] + 1)
+        left_out = len(x) - (keep.stop - keep.start)
+        if left_out:
+            notes.append(f"left out {left_out} rows of zero padding at the ends")
+    x, y, lines = x[keep], y[keep], table.lines[keep]
+    error = None if error is None else error[keep]
+    bad = np.flatnonzero(~(np.isfinite(x) & np.isfinite(y)))
+    if len(bad):
+        raise InputError("not a number (NaN)", f"{where}: line {lines[bad[0]]}", "remove the row or mend it")
+    step = np.flatnonzero(np.diff(x) <= 0)
+    if len(step):
+        raise InputError(
+            f"x = {x[step[0] + 1]:g} comes after {x[step[0]]:g}", f"{where}: line {lines[step[0] + 1]}",
+            "x must ascend: sort the rows and merge equal x",
+        )  # fmt: skip
+    if error is not None:
+        bad = np.flatnonzero(~(error >= 0) | ~np.isfinite(error))
+        if len(bad):
+            raise InputError(f"uncertainty {error[bad[0]]:g}", f"{where}: line {lines[bad[0]]}", "must not be negative")
+    return x, y, error, notes
+
+
 def read_spectrum(
     path: Path | str,
     kind: str,
@@ -112,43 +154,24 @@ def read_spectrum(
     Args:
         path: the file.
         kind: a key of `KINDS`: it is never guessed.
-        columns: which columns hold x, y and optionally sigma, from 1; by default 1, 2 and, if there are three
-            columns, 3; of four columns the last is sigma (x, y, dx, dy as PDFgetX writes them).
+        columns: as `read_data`.
         sigma: standard deviation of every point; wins over the file's. Where neither gives one, it is
             estimated from the scatter of the last fifth of the points about a straight line.
         instrument: stored with the spectrum.
         name: of the spectrum; by default the file's name without its ending.
 
     Raises:
-        InputError: as `read_table`; unknown kind, a column that does not exist, NaN, unsorted or repeated x,
-            negative sigma.
+        InputError: as `read_data`; unknown kind, sigma not positive.
     """
     check_kind(kind)
-    path, where = Path(path), str(path)
-    table = read_table(path)
-    x, y, error, notes = _select(table, columns, where)
-    keep = np.ones(len(x), dtype=bool)
-    if error is not None and kind in RECIPROCAL_KINDS:
-        informative = np.flatnonzero((y != 0) | (error != 0))
-        keep[: informative[0] if len(informative) else 0] = False
-        keep[informative[-1] + 1 if len(informative) else len(x) :] = False
-        if not keep.all():
-            notes.append(f"left out {int((~keep).sum())} rows of zero padding at the ends")
-    x, y, lines = x[keep], y[keep], table.lines[keep]
-    error = None if error is None else error[keep]
-    bad = np.flatnonzero(~(np.isfinite(x) & np.isfinite(y)))
-    if len(bad):
-        raise InputError("not a number (NaN)", f"{where}: line {lines[bad[0]]}", "remove the row or mend it")
-    step = np.flatnonzero(np.diff(x) <= 0)
-    if len(step):
-        raise InputError(
-            f"x = {x[step[0] + 1]:g} comes after {x[step[0]]:g}", f"{where}: line {lines[step[0] + 1]}",
-            "x must ascend: sort the rows and merge equal x",
-        )  # fmt: skip
-    sigmas = _sigma(y, error, sigma, where, lines, notes, x)
+    path = Path(path)
+    if sigma is not None and not 0 < sigma < float("inf"):
+        raise InputError(f"sigma {sigma} is not positive", f"{path}: sigma", "give a standard deviation")
+    x, y, error, notes = read_data(path, in_q=kind in RECIPROCAL_KINDS, columns=columns)
+    sigmas = np.full(len(y), float(sigma)) if sigma is not None else _sigma(x, y, error, notes)
     return Spectrum(
         torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(sigmas), kind, instrument or Instrument(),
-        name or path.stem, where, sha256_file(path), tuple(notes),
+        name or path.stem, str(path), sha256_file(path), tuple(notes),
     )  # fmt: skip
 
 
@@ -174,17 +197,9 @@ def _select(
     return picked[0], picked[1], picked[2] if len(picked) == 3 else None, notes
 
 
-def _sigma(y: np.ndarray, error: np.ndarray | None, sigma: float | None, where: str, lines: np.ndarray,
-           notes: list[str], x: np.ndarray) -> np.ndarray:  # fmt: skip
-    """Standard deviation of every point, positive."""
-    if sigma is not None:
-        if not 0 < sigma < float("inf"):
-            raise InputError(f"sigma {sigma} is not positive", f"{where}: sigma", "give a standard deviation")
-        return np.full(len(y), float(sigma))
-    if error is not None and (error != 0).any():
-        bad = np.flatnonzero(~(error >= 0) | ~np.isfinite(error))
-        if len(bad):
-            raise InputError(f"uncertainty {error[bad[0]]:g}", f"{where}: line {lines[bad[0]]}", "must be positive")
+def _sigma(x: np.ndarray, y: np.ndarray, error: np.ndarray | None, notes: list[str]) -> np.ndarray:
+    """Standard deviation of every point, positive, from the file or from the scatter at its end."""
+    if error is not None and (error > 0).any():
         if (error == 0).any():
             notes.append(f"{int((error == 0).sum())} points of zero uncertainty were given the median of the others")
             error = np.where(error == 0, np.median(error[error > 0]), error)

@@ -44,7 +44,7 @@ class Measurement:
         method: for functions of Q, 'sine' (transform of the pair histograms to half the cell) or 'reciprocal' (exact
             sum over the cell's reciprocal vectors, no window: for low Q).
         qmin, qmax, qdamp, qbroad: as `Instrument`.
-        broadening: standard deviation (Å) added to every distance of the model, for motion that structures do not carry.
+        broadening: standard deviation (Å) added to the distances of the model, for motion that structures do not carry.
         radiation: weights of the elements in 'gr' and 'pdf'.
         pair: one partial, such as O-O ('gr').
     """

@@ -1,0 +1,177 @@
+"""glass-ml data: look at measured files, convert them, list them."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from glass_ml.errors import InputError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the actions and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="check | convert | list", required=True)
+    check = actions.add_parser("check", help="what a file looks like, a plot, and a TARGET.yaml to start from")
+    check.add_argument("file", type=Path)
+    check.add_argument("--kind", help="read it as this kind (default: the likeliest)")
+    check.add_argument("--out", type=Path, help="the plot (default: <name>.png here); the TARGET.yaml goes beside it")
+    convert = actions.add_parser("convert", help="the same data in another convention")
+    convert.add_argument("file", type=Path)
+    convert.add_argument("--from", dest="source", required=True, metavar="KIND")
+    convert.add_argument("--to", required=True, metavar="KIND")
+    convert.add_argument("--out", type=Path, help="CSV file (default: print)")
+    convert.add_argument("--grid", metavar="LOW:HIGH:STEP", help="x of the result, between r and Q")
+    convert.add_argument("--lorch", action="store_true", help="Lorch's window in the transform between r and Q")
+    for action in (check, convert):
+        action.add_argument("--density", help="atoms/Å^3, or a text such as '2.20 g/cm3'")
+        action.add_argument("--composition", metavar="EL=N,...", help="such as Si=1,O=2")
+    listing = actions.add_parser("list", help="the spectra below a folder")
+    listing.add_argument("folder", type=Path, nargs="?", default=Path("../shared/data"))
+    for action in (check, convert, listing):
+        action.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def parse_composition(text: str | None) -> dict[str, float] | None:
+    """A composition out of a text such as 'Si=1,O=2' (or 'Si', which is 'Si=1').
+
+    Raises:
+        InputError: it is none.
+    """
+    from ase.data import atomic_numbers
+
+    if text is None:
+        return None
+    composition = {}
+    for part in text.split(","):
+        symbol, _, amount = part.strip().partition("=")
+        try:
+            composition[symbol] = float(amount or 1)
+        except ValueError:
+            composition[symbol] = 0.0
+        if symbol not in atomic_numbers or symbol == "X" or not 0 < composition[symbol] < float("inf"):
+            raise InputError(f"'{part}' is not an element with a positive amount", "--composition", "write Si=1,O=2")
+    return composition
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do the action."""
+    return {"check": check, "convert": convert_file, "list": list_spectra}[arguments.action](arguments)
+
+
+def _density(arguments: argparse.Namespace, composition: dict[str, float] | None) -> float | None:
+    from glass_ml.units import parse_density
+
+    if arguments.density is None:
+        return None
+    if composition is None and not arguments.density.replace(".", "").isdigit():
+        raise InputError("a density by mass needs the composition", "--composition", "write Si=1,O=2")
+    return parse_density(arguments.density, composition or {"Si": 1.0}, "--density")
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Print what the file looks like; write the plot and the stub."""
+    from glass_ml.files import write_text
+    from glass_ml.measurements.figures import plot_inspection
+    from glass_ml.measurements.inspection import inspect, target_stub
+
+    composition = parse_composition(arguments.composition)
+    density = _density(arguments, composition)
+    found = inspect(arguments.file, arguments.kind, density, composition)
+    picture = arguments.out or Path(f"{arguments.file.stem}.png")
+    stub = picture.with_name(f"{arguments.file.stem}.target.yaml")
+    plot_inspection(found, picture)
+    write_text(stub, target_stub(found, density, composition))
+    summary = {**found.summary(), "plot": str(picture), "target": str(stub)}
+    if arguments.json:
+        print(json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False))
+        return 0
+    print(f"{summary['file']}: {summary['points']} points in {summary['columns']} columns")
+    print(f"  x          {summary['x_min']:g} to {summary['x_max']:g}")
+    print(f"  y          {summary['y_min']:.4g} to {summary['y_max']:.4g}; starts at {summary['low_x_value']:.4g}")
+    print(f"  high x     {summary['high_x_mean']:.4g} +- {summary['high_x_scatter']:.2g}")
+    print(f"  sigma      {summary['sigma_median']:.3g} (median)")
+    for guess in summary["guesses"]:
+        print(f"  looks like {guess['kind']}: {guess['because']}")
+    if arguments.kind:
+        print(f"  read as    {summary['kind']}")
+    print(f"  peaks at   {', '.join(f'{p:g}' for p in summary['peaks'])}")
+    if summary["distances"]:
+        print(f"  distances  {', '.join(f'{d:.2f}' for d in summary['distances'])} Å")
+    if summary["density_from_low_r"]:
+        print(f"  density    {summary['density_from_low_r']:.4f} atoms/Å^3 from the low-r slope")
+    for note in summary["notes"]:
+        print(f"  note       {note}")
+    print(f"wrote {picture} and {stub}", file=sys.stderr)
+    return 0
+
+
+def convert_file(arguments: argparse.Namespace) -> int:
+    """Write the data in another convention, with their uncertainty."""
+    import numpy as np
+
+    from glass_ml.files import write_text
+    from glass_ml.measurements.conventions import CONVENTIONS, convert
+    from glass_ml.measurements.readers import read_data
+
+    composition = parse_composition(arguments.composition)
+    for option, kind in (("--from", arguments.source), ("--to", arguments.to)):
+        if kind not in CONVENTIONS:
+            raise InputError(f"unknown convention '{kind}'", option, f"one of {', '.join(CONVENTIONS)}")
+    x, y, sigma, notes = read_data(arguments.file, in_q=arguments.source not in ("gr", "pdf", "dr", "tr"))
+    positive = x > 0
+    x, y, sigma = convert(
+        x[positive],
+        y[positive],
+        arguments.source,
+        arguments.to,
+        density=_density(arguments, composition),
+        composition=composition,
+        sigma=None if sigma is None else sigma[positive],
+        grid=_grid(arguments.grid),
+        lorch=arguments.lorch,
+    )
+    for note in notes:
+        print(note, file=sys.stderr)
+    columns = {"x": x, "y": y} if sigma is None else {"x": x, "y": y, "sigma": sigma}
+    if arguments.json:
+        print(json.dumps({"kind": arguments.to, **{k: v.tolist() for k, v in columns.items()}}))
+        return 0
+    rows = [",".join(f"{v:.8g}" for v in row) for row in np.stack(list(columns.values()), axis=1)]
+    text = "\n".join(
+        [f"# {arguments.to}: {CONVENTIONS[arguments.to]}", f"# from {arguments.file} ({arguments.source})",
+         f"# {','.join(columns)}", *rows]
+    )  # fmt: skip
+    if arguments.out:
+        write_text(arguments.out, text + "\n")
+    else:
+        print(text)
+    return 0
+
+
+def _grid(text: str | None):
+    import numpy as np
+
+    if text is None:
+        return None
+    try:
+        low, high, step = (float(word) for word in text.split(":"))
+        if not (0 < low < high and 0 < step < high - low):
+            raise ValueError
+    except ValueError:
+        raise InputError(f"'{text}' is not a grid", "--grid", "write LOW:HIGH:STEP, such as 0.02:12:0.02") from None
+    return np.arange(low, high + 0.5 * step, step)
+
+
+def list_spectra(arguments: argparse.Namespace) -> int:
+    """Print the spectra below a folder."""
+    from glass_ml.measurements.inspection import find_spectra
+
+    found = find_spectra(arguments.folder)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    for entry in found:
+        span = f"{entry['x_min']:g} to {entry['x_max']:g}"
+        print(f"{entry['kind'] or '?':<11} {entry['points']:>6} points  x {span:<22} {entry['file']}")
+    print(f"{len(found)} tables below {arguments.folder}; the kind is a guess from their looks", file=sys.stderr)
+    return 0
