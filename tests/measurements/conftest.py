@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ase.build import bulk
-
-from glass_ml.structures.io import from_atoms
+from model_silicon import disordered_silicon
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -25,16 +23,6 @@ def shared_data():
     if not SHARED.is_dir():
         pytest.skip(f"no measured spectra at {SHARED}")
     return SHARED
-
-
-def disordered_silicon(repeat=2, amplitude=0.15, copies=1):
-    """Thermal diamond silicon: sharp shells, decaying correlations; (Structures, float64)."""
-    frames = []
-    for k in range(copies):
-        atoms = bulk("Si", "diamond", a=5.43, cubic=True).repeat(repeat)
-        atoms.positions += np.random.default_rng(k).normal(scale=amplitude, size=atoms.positions.shape)
-        frames.append(atoms)
-    return from_atoms(frames)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import disordered_silicon
+from model_silicon import disordered_silicon
 from scipy.optimize import lsq_linear
 
 from glass_ml.measurements.comparison import r_factor, solve_scale_offset

@@ -1,4 +1,4 @@
-"""Structures of known scattering that the tests of the forward models share."""
+"""Structures that the tests of the forward models share."""
 
 from __future__ import annotations
 
@@ -6,30 +6,16 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk, make_supercell
+from ase.build import bulk
+from model_crystals import thermal
 
 from glass_ml.structures.io import from_atoms
 from glass_ml.structures.state import Structures
-
-SHEAR = np.array([[3, 1, 0], [0, 3, 1], [1, 0, 4]])
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-
-
-def crystal(name: str, lattice: str, a: float, *, shear: bool = True) -> Atoms:
-    """A crystal in a triclinic supercell."""
-    cell = bulk(name, lattice, a=a, covera=(8 / 3) ** 0.5) if lattice == "hcp" else bulk(name, lattice, a=a)
-    return make_supercell(cell, SHEAR if shear else np.eye(3))
-
-
-def thermal(atoms: Atoms, amplitude: float = 0.1, seed: int = 0) -> Atoms:
-    """Every atom displaced by a Gaussian of that standard deviation per direction, Å."""
-    moved = atoms.copy()
-    moved.positions += np.random.default_rng(seed).normal(scale=amplitude, size=moved.positions.shape)
-    return moved
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from conftest import crystal, thermal
+from model_crystals import crystal, thermal
 
 from glass_ml.observables.pairs import pair_histograms
 from glass_ml.observables.registry import make_observable

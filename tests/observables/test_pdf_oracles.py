@@ -5,7 +5,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from conftest import crystal, thermal
+from model_crystals import crystal, thermal
 
 from glass_ml.observables.base import Instrument
 from glass_ml.observables.registry import make_observable

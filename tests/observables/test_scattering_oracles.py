@@ -10,7 +10,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from conftest import crystal, thermal
+from model_crystals import crystal, thermal
 
 from glass_ml.errors import InputError
 from glass_ml.observables.base import Instrument
