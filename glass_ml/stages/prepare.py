@@ -19,7 +19,7 @@ def prepare(system: str) -> Path:
     frames = [a for a in read_frames(source) if config.states in ("all", a.info.get("state"))]
     if not frames:
         raise InputError(f"no {config.states} frame", str(source), "choose other states in params.yaml")
-    data = data_identity("data")
+    data = data_identity(f"data/{system}")
     folder = Path("prepared") / system
     write_structure_file(
         folder, frames, validation_share=config.validation_share, source_path=data.path, source_md5=data.md5

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
 from pytorch_lightning.loggers import MLFlowLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from glass_ml.config import as_mapping
 from glass_ml.files import sha256_text
@@ -18,6 +20,9 @@ from glass_ml.tracking.lineage import canonical_json
 from glass_ml.tracking.registry import register_prior
 from glass_ml.tracking.runs import start_run
 from glass_ml.tracking.store import open_store
+
+PARENT_RUN = "GLASS_ML_TRAINING_RUN"
+"""Environment variable that tells the other processes of a training where the first one records it."""
 
 
 def train(system: str) -> dict[str, float]:
@@ -31,24 +36,31 @@ def train(system: str) -> dict[str, float]:
     recipe = {key: as_mapping(getattr(config, key)) for key in ("prepare", "network", "noise", "training")}
     key = sha256_text(canonical_json([recipe, data.meta]))
     state = Path("training") / f"{system}-{key[:12]}"
-    store = open_store()
-    identity = DataIdentity(data.meta["source_path"], data.meta["source_md5"])
-    with start_run(
-        stage="train", system=system, name=f"train {system}", store=store, params=recipe, data=identity, key=key
-    ) as run:
-        logger = MLFlowLogger(tracking_uri=store.uri, run_id=run.id)
-        losses = train_prior(
+    folder = Path("models") / system
+
+    def fit(uri: str, run_id: str) -> dict[str, float]:
+        return train_prior(
             data,
-            Path("models") / system,
+            folder,
             state,
             system=system,
             network=config.network,
             noise=config.noise,
             training=config.training,
-            loggers=[logger],
+            loggers=[MLFlowLogger(tracking_uri=uri, run_id=run_id)],
         )
+
+    if rank_zero_only.rank:  # one of several processes that Lightning started with this same command
+        return fit(*os.environ[PARENT_RUN].split(" "))
+    store = open_store()
+    identity = DataIdentity(data.meta["source_path"], data.meta["source_md5"])
+    with start_run(
+        stage="train", system=system, name=f"train {system}", store=store, params=recipe, data=identity, key=key
+    ) as run:
+        os.environ[PARENT_RUN] = f"{store.uri} {run.id}"
+        losses = fit(store.uri, run.id)
         run.log_metrics({"held_out_loss": losses})
-        register_prior(Path("models") / system, system=system, data=identity, run=run, store=store)
+        register_prior(folder, system=system, data=identity, run=run, store=store)
     shutil.rmtree(state, ignore_errors=True)
     return losses
 

@@ -1,1 +1,0 @@
-"""Search for guidance and training settings."""
