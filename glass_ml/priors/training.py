@@ -52,7 +52,7 @@ def train_prior(
         progress: show a progress bar.
 
     Returns:
-        The held-out losses of the prior that was kept, by name.
+        The held-out losses of the prior that was kept, by name; nothing in the other processes of a training.
     """
     state = Path(state)
     torch.set_flush_denormal(True)
@@ -66,6 +66,7 @@ def train_prior(
         max_steps=training.steps,
         gradient_clip_val=training.clip,
         reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
         num_sanity_val_steps=0,
         callbacks=[checkpoints],
         logger=list(loggers) or False,
@@ -87,27 +88,27 @@ def train_prior(
     trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if not trainer.is_global_zero:
+        return {}
     best = state / "best.ckpt"
     kept = new_module(data.elements, network, training)
     stored = torch.load(best if best.exists() else last, map_location="cpu", weights_only=True)
     kept.load_state_dict(stored["state_dict"])
     losses = _held_out_losses(kept, batches)
-    mean = math.fsum(losses.values()) / len(losses)
-    if trainer.is_global_zero:
-        card = {
-            "system": system,
-            "sigma_min": noise.sigma_min,
-            "sigma_max": noise.sigma_max,
-            "data_md5": data.meta["source_md5"],
-            "data_path": data.meta["source_path"],
-            "density_range": data.meta["density_range"],
-            "shortest": data.meta["shortest"],
-            "training": asdict(training),
-            "noise": asdict(noise),
-            "held_out_loss": losses,
-        }
-        save_prior(folder, kept.averaged, card)
-    return {**losses, "mean": mean}
+    card = {
+        "system": system,
+        "sigma_min": noise.sigma_min,
+        "sigma_max": noise.sigma_max,
+        "data_md5": data.meta["source_md5"],
+        "data_path": data.meta["source_path"],
+        "density_range": data.meta["density_range"],
+        "shortest": data.meta["shortest"],
+        "training": asdict(training),
+        "noise": asdict(noise),
+        "held_out_loss": losses,
+    }
+    save_prior(folder, kept.averaged, card)
+    return {**losses, "mean": math.fsum(losses.values()) / len(losses)}
 
 
 @torch.no_grad()

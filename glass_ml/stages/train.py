@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from pytorch_lightning.loggers import MLFlowLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from glass_ml.config import as_mapping
 from glass_ml.files import sha256_text
@@ -50,7 +49,7 @@ def train(system: str) -> dict[str, float]:
             loggers=[MLFlowLogger(tracking_uri=uri, run_id=run_id)],
         )
 
-    if rank_zero_only.rank:  # one of several processes that Lightning started with this same command
+    if PARENT_RUN in os.environ:  # one of the processes that Lightning starts with this same command
         return fit(*os.environ[PARENT_RUN].split(" "))
     store = open_store()
     identity = DataIdentity(data.meta["source_path"], data.meta["source_md5"])
@@ -58,7 +57,10 @@ def train(system: str) -> dict[str, float]:
         stage="train", system=system, name=f"train {system}", store=store, params=recipe, data=identity, key=key
     ) as run:
         os.environ[PARENT_RUN] = f"{store.uri} {run.id}"
-        losses = fit(store.uri, run.id)
+        try:
+            losses = fit(store.uri, run.id)
+        finally:
+            del os.environ[PARENT_RUN]
         run.log_metrics({"held_out_loss": losses})
         register_prior(folder, system=system, data=identity, run=run, store=store)
     shutil.rmtree(state, ignore_errors=True)
