@@ -26,18 +26,19 @@ def test_g_of_r_is_that_of_freud():
     freud = pytest.importorskip("freud", reason="freud-analysis is not installed")
     atoms = thermal(crystal("Si", "diamond", 5.43).repeat(2), 0.15)
     structure = from_atoms([atoms])
+    freud.parallel.set_num_threads(1)
     box, rotation = freud_box(freud, atoms.cell.array)
-    fine = freud.density.RDF(bins=1400, r_max=7.0)
+    fine = freud.density.RDF(bins=700, r_max=7.0)
     assert float(structure.half_width[0]) > 7
     fine.compute((box, (atoms.positions @ rotation).astype(np.float32)))
     at, sharp = np.asarray(fine.bin_centers, dtype=float), np.asarray(fine.rdf, dtype=float)
-    r = torch.arange(1.8, 6.8, 0.05, dtype=torch.float64)
+    r = torch.arange(1.8, 6.8, 0.1, dtype=torch.float64)
     ours = make_observable("gr", r).forward(structure)[0].numpy()
     # our point is the mean over a soft shell, the quadratic B-spline of the grid's spacing
-    t = np.abs(at - r.numpy()[:, None]) / 0.05
+    t = np.abs(at - r.numpy()[:, None]) / 0.1
     shell = np.where(t <= 0.5, 0.75 - t**2, 0.5 * np.clip(1.5 - t, 0, None) ** 2) * at**2
     theirs = shell @ sharp / shell.sum(1)
-    assert np.abs(ours - theirs).max() < 6e-3 * theirs.max()
+    assert np.abs(ours - theirs).max() < 4e-3 * theirs.max()
 
 
 def pdffit(structure, r, *, b_iso, qmax=0.0, qdamp=0.0, qbroad=0.0, radiation="X"):
