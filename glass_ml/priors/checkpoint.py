@@ -8,6 +8,7 @@ prior works without its training data.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -109,8 +110,14 @@ def load_prior(folder: Path | str) -> Prior:
     path = folder / WEIGHTS
     mend = "choose another model, or 'dvc pull' this one again"
     network = build(NetworkConfig, card["network"], f"{folder / CARD}: network")
-    losses = {float(k): float(v) for k, v in card["held_out_loss"].items()}
-    prior = Prior(tuple(card["elements"]), network, losses, card["shortest"])
+    try:
+        losses = {float(k): float(v) for k, v in card["held_out_loss"].items()}
+        shortest = [(int(a), int(b), float(r)) for a, b, r in card["shortest"]]
+        if not all(0 < value < math.inf for pair in losses.items() for value in pair):
+            raise ValueError
+    except (AttributeError, TypeError, ValueError):
+        raise InputError("'held_out_loss' or 'shortest' is malformed", str(folder / CARD), mend) from None
+    prior = Prior(tuple(card["elements"]), network, losses, shortest)
     try:
         weights = load_file(path)
     except FileNotFoundError:

@@ -1,7 +1,8 @@
 """Noisy batches for Lightning, each item drawn from its own random stream.
 
 Item k of epoch e is the same whatever the number of processes, and after a resume: its structure, noise level
-and noise come from `generator(seed, "train", e, k)`.
+and noise come from `generator(seed, "train", e, k)`. Processes share the items of a step, so that two train as one
+with twice the batch.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from glass_ml.priors.dataset import StructureFile
 from glass_ml.priors.noise import NoiseConfig, sample_sigma
@@ -102,9 +103,13 @@ class DenoisingData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """The items of the trainer's present epoch."""
-        epoch = self.trainer.current_epoch if self.trainer else 0
+        trainer = self.trainer
+        epoch = trainer.current_epoch if trainer else 0
         items = TrainingItems(self.data, self.noise, self.seed, epoch, self.epoch_items)
-        return DataLoader(items, batch_size=self.batch, collate_fn=collate, shuffle=False)
+        sampler: DistributedSampler | None = None
+        if trainer and trainer.world_size > 1:  # not Lightning's own, which would shuffle
+            sampler = DistributedSampler(items, trainer.world_size, trainer.global_rank, shuffle=False)
+        return DataLoader(items, batch_size=self.batch, collate_fn=collate, shuffle=False, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader:
         """Every held-out item once."""

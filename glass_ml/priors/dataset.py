@@ -81,8 +81,8 @@ def write_structure_file(
 ) -> None:
     """Write structures as memory-mapped arrays, whole or not at all.
 
-    Frames of one quench (`info["quench"]`) are correlated, so that whole quenches are held out, chosen by a hash
-    of their name: adding data never moves a quench from one side to the other.
+    Frames of one quench (`info["quench"]`) are correlated, so that whole quenches are held out: the first in the
+    order of a hash of their names. Each quench that is added moves at most one other to the other side.
 
     Args:
         folder: made new; replaced if it exists.
@@ -90,12 +90,21 @@ def write_structure_file(
         validation_share: share of the quenches that is held out, between 0 and 1.
         source_path: the data the frames come from, kept in `meta.json`.
         source_md5: its content id, likewise.
+
+    Raises:
+        InputError: no quench is left to train on.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     quench = [str(atoms.info.get("quench", k)) for k, atoms in enumerate(frames)]
     names = sorted(set(quench), key=lambda name: hashlib.sha256(name.encode()).digest())
     held_out_names = set(names[: max(1, round(validation_share * len(names)))])
+    if len(held_out_names) == len(names):
+        raise InputError(
+            f"{len(names)} quenches, all of them held out",
+            source_path,
+            "give more quenches or a smaller validation_share",
+        )
     meta = {
         "elements": sorted({int(z) for atoms in frames for z in atoms.numbers}),
         "structures": len(frames),

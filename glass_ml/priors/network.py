@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from glass_ml.errors import InputError
+
 DEGREES = 4  # l = 0, 1, 2, 3
 HARMONICS = DEGREES**2
 
@@ -40,6 +42,14 @@ class NetworkConfig:
     layers: int = 4
     channels: int = 8
     radial: int = 24
+
+    def __post_init__(self) -> None:
+        """Reject sizes that make no network."""
+        if not 0 < self.cutoff < math.inf:
+            raise InputError(f"cutoff {self.cutoff} is not a positive length", "network.cutoff", "give Å")
+        for name, least in (("features", 1), ("layers", 1), ("channels", 1), ("radial", 2)):
+            if getattr(self, name) < least:
+                raise InputError(f"{getattr(self, name)} is below {least}", f"network.{name}", f"give at least {least}")
 
 
 def spherical_harmonics(unit: Tensor) -> Tensor:
@@ -143,7 +153,10 @@ class AngularNetwork(nn.Module):
         self.distance = nn.Linear(config.radial, width)
         self.from_first = nn.Linear(width, width, bias=False)
         self.from_second = nn.Linear(width, width, bias=False)
-        self.layers = nn.ModuleList(AngularLayer(width, config.channels) for _ in range(config.layers))
+        layers = [AngularLayer(width, config.channels) for _ in range(config.layers)]
+        for unread in (layers[-1].atom_in, layers[-1].atom_out):  # the read-out takes edges; DDP waits for gradients
+            unread.requires_grad_(False)
+        self.layers = nn.ModuleList(layers)
         self.readout = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
         self.register_buffer("centres", torch.linspace(0.0, config.cutoff, config.radial), persistent=False)
         self.register_buffer("frequencies", torch.arange(1.0, 9.0) * 0.5, persistent=False)

@@ -36,7 +36,7 @@ class Prior(nn.Module):
         shortest: Sequence[Sequence[float]] = (),
     ):
         super().__init__()
-        self.shortest = [tuple(row) for row in shortest]
+        self.shortest = list(shortest)
         self.losses = dict(sorted((losses or {}).items()))
         self.elements = tuple(elements)
         self.config = config

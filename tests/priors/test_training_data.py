@@ -1,0 +1,168 @@
+"""Training data stay on disk, whole quenches are held out, and every item is fixed by its number."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import NOISE, quenches
+
+from glass_ml.errors import InputError
+from glass_ml.priors.datamodule import VALIDATION_SIGMAS, DenoisingData, TrainingItems, ValidationItems, collate
+from glass_ml.priors.dataset import StructureFile, shortest_distances, write_structure_file
+from glass_ml.priors.noise import NoiseConfig
+
+NAMES = [f"quench-{k}" for k in range(10)]
+
+
+def prepared(folder: Path, names: list[str] = NAMES, share: float = 0.2) -> StructureFile:
+    write_structure_file(folder, quenches(names), validation_share=share, source_path="data", source_md5="ab")
+    return StructureFile(folder)
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_structures_come_back_as_they_were(tmp_path):
+    data, frames = prepared(tmp_path / "data"), quenches(NAMES)
+    assert data.elements == (14,) and len(data.training) + len(data.validation) == len(frames)
+    for k in (0, 7, 19):
+        single = data.structure(k)
+        np.testing.assert_allclose(single.positions, frames[k].positions, atol=1e-6)
+        np.testing.assert_allclose(single.cell[0], frames[k].cell.array, atol=1e-6)
+        assert single.numbers.tolist() == [14] * 8 and single.positions.dtype == torch.float32
+    assert (
+        data.meta["source_md5"] == "ab" and data.meta["density_range"][0] < 8 / 5.43**3 < data.meta["density_range"][1]
+    )
+
+
+def test_opening_does_not_read(tmp_path):
+    """Two gigabytes of positions, of which one structure is touched."""
+    data = prepared(tmp_path / "data")
+    assert all(isinstance(array, np.memmap) for array in (data.positions, data.cell, data.numbers, data.offsets))
+    rows = 170_000_000
+    large = np.lib.format.open_memmap(
+        tmp_path / "data" / "positions.npy", mode="w+", dtype=np.float32, shape=(rows, 3)
+    )  # sparse: takes no space
+    del large
+    before = resident()
+    again = StructureFile(tmp_path / "data")
+    again.structure(3)
+    assert again.positions.nbytes > 2e9 and resident() - before < 5e7
+
+
+def test_frames_of_a_quench_are_on_one_side(tmp_path):
+    data, frames = prepared(tmp_path / "data"), quenches(NAMES)
+    held_out, trained = ({frames[k].info["quench"] for k in side} for side in (data.validation, data.training))
+    assert len(held_out) == 2 and len(trained) == 8 and not held_out & trained
+
+
+def test_an_added_quench_moves_at_most_one_other(tmp_path):
+    def held_out(names):
+        data, frames = prepared(tmp_path / "data", names), quenches(names)
+        return {frames[k].info["quench"] for k in data.validation}
+
+    before = held_out(NAMES)
+    assert held_out(NAMES[::-1]) == before
+    for k in range(8):
+        new = f"new-{k}"
+        assert len((held_out([new, *NAMES]) - {new}) ^ before) <= 1
+
+
+def test_shortest_distances_of_each_pair():
+    frames = quenches(["a"])
+    frames[1].numbers[:4] = 8
+    rows = {(a, b): r for a, b, r in shortest_distances(frames)}
+    assert set(rows) == {(8, 8), (8, 14), (14, 14)}
+    everything = np.concatenate([f.get_all_distances(mic=True)[~np.eye(8, dtype=bool)] for f in frames])
+    assert min(rows.values()) == pytest.approx(everything.min(), abs=1e-4)
+
+
+def test_nothing_left_to_train_on(tmp_path):
+    with pytest.raises(InputError, match="1 quenches, all of them held out"):
+        prepared(tmp_path / "data", ["only"])
+    with pytest.raises(InputError, match="10 quenches"):
+        prepared(tmp_path / "data", share=1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_a_data_set_leaves_no_trace_of_the_old(tmp_path):
+    prepared(tmp_path / "data")
+    (tmp_path / "data" / "stray").write_text("")
+    assert len(prepared(tmp_path / "data", NAMES[:4]).training) == 6
+    assert not (tmp_path / "data" / "stray").exists() and [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "no folder", "truncated", "pickled", "no json"])
+def test_folders_that_are_no_data_set(tmp_path, damage):
+    folder = tmp_path / "data"
+    prepared(folder)
+    if damage == "missing":
+        (folder / "offsets.npy").unlink()
+    elif damage == "no folder":
+        folder = tmp_path / "elsewhere"
+    elif damage == "truncated":
+        (folder / "positions.npy").write_bytes((folder / "positions.npy").read_bytes()[:200])
+    elif damage == "pickled":
+        np.save(folder / "cell.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    else:
+        (folder / "meta.json").write_text("{")
+    with pytest.raises(InputError, match="not a prepared data set"):
+        StructureFile(folder)
+
+
+def same(a, b) -> bool:
+    return torch.equal(a.clean.positions, b.clean.positions) and a.sigma == b.sigma and torch.equal(a.noise, b.noise)
+
+
+def test_items_are_fixed_by_seed_epoch_and_number(tmp_path):
+    data = prepared(tmp_path / "data")
+    items = TrainingItems(data, NOISE, 3, epoch=2, length=12)
+    forwards = [items[k] for k in range(12)]
+    torch.manual_seed(123)
+    backwards = [TrainingItems(data, NOISE, 3, epoch=2, length=99)[k] for k in reversed(range(12))][::-1]
+    assert all(same(a, b) for a, b in zip(forwards, backwards, strict=True))
+    others = [TrainingItems(data, NOISE, seed, epoch, 12)[0] for seed, epoch in ((3, 1), (4, 2))]
+    assert not any(same(forwards[0], other) for other in [*others, *forwards[1:]])
+
+
+def test_training_never_sees_a_held_out_structure_and_sees_all_others(tmp_path):
+    data = prepared(tmp_path / "data", NAMES[:5])
+    items = TrainingItems(data, NOISE, 0, epoch=0, length=120)
+    seen = {items[k].clean.positions.numpy().tobytes() for k in range(120)}
+    assert seen == {data.structure(int(k)).positions.numpy().tobytes() for k in data.training}
+
+
+def test_noise_of_items_is_standard_normal_and_levels_are_the_stated_ones(tmp_path):
+    data = prepared(tmp_path / "data", NAMES[:3])
+    items = [TrainingItems(data, NoiseConfig(), 0, 0, 300)[k] for k in range(300)]
+    noise = torch.cat([item.noise for item in items]).flatten()
+    assert noise.mean() == pytest.approx(0, abs=5 / math.sqrt(len(noise)))
+    assert noise.var() == pytest.approx(1, abs=5 * math.sqrt(2 / len(noise)))
+    assert all(0.02 <= float(item.sigma) <= 1.8 for item in items)
+
+
+def test_validation_goes_through_all_levels_with_constant_noise(tmp_path):
+    data = prepared(tmp_path / "data")
+    items = ValidationItems(data, most=3)
+    assert len(items) == 3 * len(VALIDATION_SIGMAS)
+    levels = sorted(float(items[k].sigma) for k in range(len(items)))
+    assert levels == pytest.approx(sorted(VALIDATION_SIGMAS * 3))
+    assert all(same(items[k], ValidationItems(data, most=3)[k]) for k in range(len(items)))
+    held_out = {data.structure(int(k)).positions.numpy().tobytes() for k in data.validation}
+    assert {items[k].clean.positions.numpy().tobytes() for k in range(len(items))} <= held_out
+
+
+def test_a_batch_is_its_items_joined(tmp_path):
+    data = prepared(tmp_path / "data")
+    items = TrainingItems(data, NOISE, 0, 0, 6)
+    module = DenoisingData(data, NOISE, seed=0, batch=3, epoch_items=6)
+    first, second = list(module.train_dataloader())
+    joined = collate([items[3], items[4], items[5]])
+    assert torch.equal(second.noise, joined.noise) and torch.equal(second.clean.positions, joined.clean.positions)
+    assert first.clean.n_systems == 3 and first.clean.system.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert json.loads((tmp_path / "data" / "meta.json").read_text())["held_out_quenches"] == 2
