@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--x-max", type=float, help="last r (default half the cell) or Q (default 20)")
     parser.add_argument("--points", type=int, default=400, help="number of points (default %(default)s)")
     parser.add_argument("--window", default="none", help="of the sine transform: 'lorch' (as inversions use) or 'none'")
+    parser.add_argument("--limit", type=float, help="upper limit of the sine transform, Å (default: half the cell)")
     parser.add_argument("--method", default="sine", help="functions of Q: 'sine' transform, or exact 'reciprocal' sum")
     parser.add_argument("--qmin", type=float, default=0.0, help="functions of r: termination, 1/Å")
     parser.add_argument("--qmax", type=float, help="functions of r: termination, 1/Å")
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     frames = [from_atoms([frame]) for frame in read_frames(arguments.structures)]
     half_width = min(float(frame.half_width[0]) for frame in frames)
     in_q = arguments.kind in RECIPROCAL_KINDS
+    if arguments.limit is not None and not arguments.limit > 0:
+        raise InputError(f"{arguments.limit} is not positive", "--limit", "give a distance in Å")
     low = 0.5 if arguments.x_min is None else arguments.x_min
     high = (20.0 if in_q else half_width) if arguments.x_max is None else arguments.x_max
     if not 0 < low < high or arguments.points < 2:
@@ -58,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         broadening=arguments.broadening,
         radiation=arguments.radiation,
         pair=arguments.pair,
-        limit=half_width * (1 - 1e-6) if in_q else None,
+        limit=min(half_width * (1 - 1e-6), arguments.limit or half_width) if in_q else None,
         method=arguments.method,
     )
     with torch.no_grad():

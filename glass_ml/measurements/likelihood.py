@@ -177,7 +177,7 @@ def _channel(
     if int(chosen.sum()) < 3:
         raise InputError("fewer than three points to compare", f"{spectrum.source}: x_range", "widen the range")
     kind, grid, in_q = measurement.kind, spectrum.x[chosen], measurement.kind in RECIPROCAL_KINDS
-    limit = half_width * (1 - 1e-6)  # below the rounding of float32 cells
+    limit = min(half_width * (1 - 1e-6), measurement.limit)  # below the rounding of float32 cells
     observable = make_observable(
         kind, grid, instrument=measurement.instrument, broadening=measurement.broadening,
         radiation=measurement.radiation, pair=measurement.pair, limit=limit if in_q else None,

@@ -43,6 +43,8 @@ class Measurement:
         window: 'lorch' or 'none'; 'lorch' by default for functions of Q, where data and model are seen through it.
         method: for functions of Q, 'sine' (transform of the pair histograms to half the cell) or 'reciprocal' (exact
             sum over the cell's reciprocal vectors, no window: for low Q).
+        limit: for functions of Q, largest upper limit of the sine transform, Å: half the cell where that is smaller.
+            Pairs up to it are summed, so that a large cell costs no more per atom than a small one.
         qmin, qmax, qdamp, qbroad: as `Instrument`.
         broadening: standard deviation (Å) added to the distances of the model, for motion that structures do not carry.
         radiation: weights of the elements in 'gr' and 'pdf'.
@@ -61,6 +63,7 @@ class Measurement:
     columns: tuple[int, ...] | None = None
     window: str | None = None
     method: str = "sine"
+    limit: float = 15.0
     qmin: float = 0.0
     qmax: float | None = None
     qdamp: float = 0.0
@@ -217,7 +220,7 @@ def _measurement(content: Any, target: Path, where: str, beside: bool) -> Measur
     for key, choices in (("use", USES), ("window", WINDOWS), ("method", METHODS), ("radiation", RADIATIONS)):
         if entry.get(key, choices[0]) not in choices:
             raise InputError(f"unknown {key} '{entry[key]}'", f"{where}.{key}", f"one of {', '.join(choices)}")
-    for key in ("sigma", "weight", "qmax"):
+    for key in ("sigma", "weight", "qmax", "limit"):
         if key in entry:
             entry[key] = _number(entry[key], f"{where}.{key}", above=0)
     for key in ("qmin", "qdamp", "qbroad", "broadening"):

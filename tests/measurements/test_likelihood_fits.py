@@ -186,6 +186,20 @@ def test_likelihood_windows_the_data(write_target, tmp_path):
     assert r("none") < 1e-5
 
 
+def test_a_limit_bounds_the_pairs_of_a_large_cell(write_target):
+    large = disordered_silicon(repeat=6, amplitude=0.1)
+    text = "  - {file: data.csv, kind: xray-sq, sigma: 0.1, x_range: [1, 12]}"
+    assert float(large.half_width[0]) > 16
+    assert build_likelihood(load_target(write_target(text=text)), large).r_max == 15.0
+    short = build_likelihood(load_target(write_target(text=text.replace("sigma", "limit: 9, sigma"))), large)
+    assert short.r_max == 9.0
+    # data and model share the shorter window: the model is the one of a cell of half width 9 Å
+    model = make_observable(
+        "xray-sq", short.channels[0].observable.grid, instrument=Instrument(window="lorch"), limit=9.0
+    )
+    torch.testing.assert_close(short.compare(large)["data"].model, model.forward(large))
+
+
 def test_low_q_is_continued_sensibly():
     q = np.arange(0.5, 10, 0.05)
     a, b = extrapolate_low_q(q, 0.02 + 0.03 * q**2 - 1, -1.0)
