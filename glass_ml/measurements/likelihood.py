@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -178,16 +178,20 @@ def _channel(
         raise InputError("fewer than three points to compare", f"{spectrum.source}: x_range", "widen the range")
     kind, grid, in_q = measurement.kind, spectrum.x[chosen], measurement.kind in RECIPROCAL_KINDS
     limit = min(half_width * (1 - 1e-6), measurement.limit)  # below the rounding of float32 cells
+    instrument = measurement.instrument
+    windowed = in_q and instrument.window != "none"
+    if windowed:
+        instrument = replace(instrument, qmax=float(spectrum.x[-1]))
     observable = make_observable(
-        kind, grid, instrument=measurement.instrument, broadening=measurement.broadening,
+        kind, grid, instrument=instrument, broadening=measurement.broadening,
         radiation=measurement.radiation, pair=measurement.pair, limit=limit if in_q else None,
         method=measurement.method, cells=structures.to("cpu"),
     )  # fmt: skip
     target, sigma = spectrum.y[chosen], spectrum.sigma[chosen]
     if isinstance(observable, ReciprocalScattering):
         target, sigma = target[observable.keep], sigma[observable.keep]
-    elif in_q and measurement.instrument.window != "none":
-        target = _windowed(spectrum, measurement.instrument.window, grid, limit, composition)
+    elif windowed:
+        target = _windowed(spectrum, instrument.window, grid, limit, composition)
     return Channel(measurement, observable, target, sigma)
 
 

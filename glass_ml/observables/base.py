@@ -48,7 +48,8 @@ class Instrument:
 
     Attributes:
         qmin: lower end of the Q-range that was transformed to a real-space function, 1/Å.
-        qmax: upper end of it, 1/Å; None: no termination.
+        qmax: upper end of it, 1/Å; None: no termination. Functions of Q that go through the window share it: data end
+            there, and what lies beyond is missing on both sides.
         qdamp: Gaussian Q-resolution, 1/Å: real-space functions decay by exp(-(r qdamp)^2 / 2).
         qbroad: peaks of real-space functions widen by qbroad r, added in quadrature (PDFgui's Qbroad is relative to
             the thermal width: multiply it by that width, Å).

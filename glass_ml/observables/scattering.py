@@ -21,7 +21,7 @@ class Scattering(PairObservable):
     Args:
         kind: one of 'xray-sq', 'xray-fq', 'neutron-sq', 'neutron-fq'.
         grid: Q, (n,), 1/Å.
-        instrument: window and Q-resolution.
+        instrument: window, Q-resolution, and with `qmax` the end of the data that were brought through the window.
         limit: L, Å, at most half the cell.
         broadening: standard deviation, Å, of distances by motion that the structures do not carry (zero-point motion,
             or all of it at rest): S - 1 is multiplied by exp(-(broadening Q)^2 / 2).
@@ -52,12 +52,24 @@ class Scattering(PairObservable):
         return self.limit
 
     def kernel(self, r: np.ndarray, half_width: float) -> np.ndarray:
-        """w(r) sin(Qr)/(Qr) exp(-(broadening Q)^2/2)."""
+        """w(r) sin(Qr)/(Qr) exp(-(broadening Q)^2/2); with `qmax` its transform restricted to Q < qmax."""
         limit = self.reach(half_width)
-        window = real_space_window(r, limit, self.instrument.window)
-        window = window * np.exp(-0.5 * (r * self.instrument.qdamp) ** 2)
         q = self.grid.detach().cpu().double().numpy()
-        return window[:, None] * np.sinc(r[:, None] * q / np.pi) * np.exp(-0.5 * (self.broadening * q) ** 2)
+        if self.instrument.qmax is None:
+            shape = self._window(r, limit)[:, None] * np.sinc(r[:, None] * q / np.pi)
+        else:
+            # what the data went through: Q < qmax to r, window, back to Q
+            n = int(np.ceil(limit / 0.01))
+            inner = (np.arange(n) + 0.5) * limit / n
+            back = np.sinc(np.outer(inner, q) / np.pi) * (inner * self._window(inner, limit))[:, None] * (limit / n)
+            top, safe = self.instrument.qmax / np.pi, np.maximum(r, 1e-3)[:, None]
+            shape = (np.sinc(top * (inner - safe)) - np.sinc(top * (inner + safe))) * top / safe @ back
+            shape[r > limit] = 0.0
+        return shape * np.exp(-0.5 * (self.broadening * q) ** 2)
+
+    def _window(self, r: np.ndarray, limit: float) -> np.ndarray:
+        """Window and resolution in real space, zero beyond L."""
+        return real_space_window(r, limit, self.instrument.window) * np.exp(-0.5 * (r * self.instrument.qdamp) ** 2)
 
     def assemble(self, h: PairHistograms, sums: Tensor, volume: Tensor) -> Tensor:
         """The spectrum (S, n)."""
