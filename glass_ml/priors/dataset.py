@@ -76,34 +76,39 @@ def shortest_distances(frames: Sequence[Atoms], cutoff: float = 4.0) -> list[lis
     return [[*pair, round(distance, 4)] for pair, distance in sorted(shortest.items())]
 
 
+def _fraction(name: str) -> float:
+    # A number in [0, 1) that only the name decides.
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+
+
 def write_structure_file(
     folder: Path | str, frames: Sequence[Atoms], *, validation_share: float, source_path: str, source_md5: str
 ) -> None:
     """Write structures as memory-mapped arrays, whole or not at all.
 
-    Frames of one quench (`info["quench"]`) are correlated, so that whole quenches are held out: the first in the
-    order of a hash of their names. Each quench that is added moves at most one other to the other side.
+    Frames of one quench (`info["quench"]`) are correlated, so that whole quenches are held out, chosen by a hash of
+    their name: adding data never moves a quench from one side to the other.
 
     Args:
         folder: made new; replaced if it exists.
         frames: the structures.
-        validation_share: share of the quenches that is held out, between 0 and 1.
+        validation_share: chance of a quench to be held out, between 0 and 1.
         source_path: the data the frames come from, kept in `meta.json`.
         source_md5: its content id, likewise.
 
     Raises:
-        InputError: no quench is left to train on.
+        InputError: no quench is left to train on, or none to validate with.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     quench = [str(atoms.info.get("quench", k)) for k, atoms in enumerate(frames)]
-    names = sorted(set(quench), key=lambda name: hashlib.sha256(name.encode()).digest())
-    held_out_names = set(names[: max(1, round(validation_share * len(names)))])
-    if len(held_out_names) == len(names):
+    names = set(quench)
+    held_out_names = {name for name in names if _fraction(name) < validation_share}
+    if not 0 < len(held_out_names) < len(names):
         raise InputError(
-            f"{len(names)} quenches, all of them held out",
+            f"{len(held_out_names)} of {len(names)} quenches held out",
             source_path,
-            "give more quenches or a smaller validation_share",
+            "give more quenches or another validation_share",
         )
     meta = {
         "elements": sorted({int(z) for atoms in frames for z in atoms.numbers}),

@@ -22,7 +22,7 @@ class PrepareConfig:
 
     Attributes:
         states: "thermal" snapshots, "minimised" structures, or "all".
-        validation_share: share of the quenches that is held out.
+        validation_share: chance of a quench to be held out; which are is decided by a hash of their names.
     """
 
     states: Literal["thermal", "minimised", "all"] = "thermal"
