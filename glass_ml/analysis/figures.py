@@ -103,7 +103,7 @@ def spectrum_figure(spectrum: FittedSpectrum) -> Figure:
         x, colour = spectrum.x, BLUE if spectrum.use == "fit" else ORANGE
         few = len(x) <= MANY_POINTS
         style = {"marker": "o", "markersize": 2.6, "linestyle": "none"} if few else {"linewidth": 1.2}
-        top.plot(x, spectrum.target, color=INK, label="measured", **style)
+        top.plot(x, spectrum.target, color=INK, label="data", **style)
         band = (spectrum.fit - spectrum.spread, spectrum.fit + spectrum.spread)
         top.fill_between(x, *band, color=colour, alpha=0.3, linewidth=0)
         label = "mean of the structures" if spectrum.use == "fit" else "predicted (held out)"

@@ -47,7 +47,7 @@ $verdict
 <h2>The structures</h2>
 $viewer
 <h2>The measurements</h2>
-<p class="quiet">Line and band: mean and spread over replicas. Below: fit minus measured, and in grey the stated
+<p class="quiet">Line and band: mean and spread over replicas. Below: fit minus data, and in grey the stated
 uncertainty.</p>
 $measurements
 <h2>What the structures look like</h2>
@@ -167,6 +167,7 @@ def _page(inversion: Inversion, anatomy: Anatomy) -> str:
         f"{inversion.metrics['network_calls']} network calls" if "network_calls" in inversion.metrics else "",
         f"model {escape(str(model))}" if model else "",
         f"seed {lineage['seed']}" if "seed" in lineage else "",
+        escape(str(inversion.metrics.get("note") or "")),
     ]
     data = viewer_data(structures, anatomy.bonds)
     options = "".join(f'<option value="{k}">{k}</option>' for k in range(len(data["replicas"])))

@@ -90,6 +90,7 @@ class Target:
         measurements: at least one.
         path: the YAML file.
         sha256: checksum of its bytes.
+        note: what the report shall say of the data, such as where they come from.
     """
 
     system: str
@@ -98,6 +99,7 @@ class Target:
     measurements: tuple[Measurement, ...]
     path: Path = field(default_factory=Path)
     sha256: str = ""
+    note: str = ""
 
     def load_spectra(self) -> list[Spectrum]:
         """The measured spectra in the order of `measurements`; raises InputError as `read_spectrum` does."""
@@ -144,7 +146,7 @@ def load_target(path: Path | str, *, beside: bool = False) -> Target:
         where = f"{path}: line {mark.line + 1}" if mark else str(path)
         raise InputError(f"not YAML: {getattr(error, 'problem', None) or error}", where) from None
     keys = ("system", "composition", "density", "measurements")
-    content = _checked_keys(content, keys, keys, str(path))
+    content = _checked_keys(content, (*keys, "note"), keys, str(path))
     composition = _composition(content["composition"], f"{path}: composition")
     density = parse_density(content["density"], composition, f"{path}: density")
     entries = content["measurements"]
@@ -155,7 +157,8 @@ def load_target(path: Path | str, *, beside: bool = False) -> Target:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two measurements are called '{name}'", f"{path}: measurements", "give each a `name`")
-    target = Target(str(content["system"]), composition, density, measurements, path, sha256_file(path))
+    note = str(content.get("note") or "")
+    target = Target(str(content["system"]), composition, density, measurements, path, sha256_file(path), note)
     for k, (m, s) in enumerate(zip(measurements, target.load_spectra(), strict=True), 1):
         _check_range(m, s, f"{path}: measurements[{k}].x_range")
     return target

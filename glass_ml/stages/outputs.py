@@ -88,6 +88,7 @@ def write_inversion(
         "n_atoms": structures.n_atoms // structures.n_systems,
         "network_calls": len(noise_levels(sampling.schedule)),
         "model_uri": lineage.model_uri,
+        "note": target.note,
         "measurements": measurement_metrics(comparison),
         "structure": described,
     }

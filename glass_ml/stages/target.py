@@ -45,6 +45,7 @@ def make_target(system: str) -> Path:
         "system": system,
         "composition": amounts,
         "density": round(float(structures.density.mean()), 6),
+        "note": f"Not measured: {label}.",
         "measurements": [
             {
                 "file": "gr.csv",
@@ -57,7 +58,7 @@ def make_target(system: str) -> Path:
             {"file": "held-out.csv", "kind": config.validate, "name": "held out", "use": "validate", "sigma": 0.05},
         ],
     }
-    write_text(folder / "target.yaml", f"# {label}\n{yaml.safe_dump(content, sort_keys=False)}")
+    write_text(folder / "target.yaml", yaml.safe_dump(content, sort_keys=False, width=120))
     return folder
 
 

@@ -143,7 +143,7 @@ def _shared(lineage: Lineage, root: Path | None, beside: Path) -> Iterator[Findi
     same = sha256_text(lineage.params) == lineage.params_sha256
     yield "params", OK if same else CHANGED, lineage.params_sha256[:12] if same else "not the recorded checksum"
     yield "seed", OK, str(lineage.seed)
-    yield _file("target", lineage.target_sha256, [beside / "target.yaml"])
+    yield _target(lineage, root, beside)
     yield from _measurements(lineage, root, beside)
     yield _model(lineage, root)
     yield _data(lineage, root)
@@ -165,10 +165,26 @@ def _file(name: str, wanted: str, places: list[Path]) -> Finding:
     return (name, OK, str(place)) if sha256_file(place) == wanted else (name, CHANGED, f"{place} has changed")
 
 
-def _measurements(lineage: Lineage, root: Path | None, beside: Path) -> Iterator[Finding]:
+def _target(lineage: Lineage, root: Path | None, beside: Path) -> Finding:
+    # A target lies beside the structures it led to, or beside the data it names.
+    name, wanted = "target", lineage.target_sha256
+    if (beside / "target.yaml").is_file():
+        return _file(name, wanted, [beside / "target.yaml"])
+    folders = {(root or beside) / file.parent for _, file, _ in _entries(lineage) or ()}
+    found = [f for folder in sorted(folders) for f in sorted(folder.glob("*.y*ml")) if sha256_file(f) == wanted]
+    return (name, OK, str(found[0])) if found else (name, NOT_VERIFIED, "no such file here")
+
+
+def _entries(lineage: Lineage) -> list[tuple[str, Path, str]] | None:
     try:
-        entries = [(e["name"], Path(e["file"]), e["sha256"]) for e in json.loads(lineage.measurements)]
+        return [(e["name"], Path(e["file"]), e["sha256"]) for e in json.loads(lineage.measurements)]
     except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _measurements(lineage: Lineage, root: Path | None, beside: Path) -> Iterator[Finding]:
+    entries = _entries(lineage)
+    if entries is None:
         yield "measurements", CHANGED, "the list of measurements cannot be read"
         return
     for name, file, wanted in entries:
