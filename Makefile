@@ -20,7 +20,7 @@ run: .venv/core
 
 test: .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc pull --quiet
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/dev
 	$(BIN)/ruff format --check glass_ml tests benchmarks

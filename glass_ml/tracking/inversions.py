@@ -77,7 +77,7 @@ def log_inversion(
         with start_run(
             stage="invert",
             system=lineage.system,
-            name=name or f"{lineage.system} {folder.resolve().name}",
+            name=name or " ".join(dict.fromkeys((lineage.system, folder.resolve().name))),
             store=store,
             params={**json.loads(lineage.params), "seed": lineage.seed},
             tags={**record, IDENTITY: identity, "measurements": lineage.measurements[:5000], **(tags or {})},
