@@ -46,7 +46,7 @@ class PosteriorScore:
 
         x0' = D(x) - sigma^2 strength grad_x (1/2) |residuals(D(x))|^2
 
-    Source: Chung et al. 2023, arXiv:2209.14687, equation 16. With `jacobian` the gradient goes through the
+    Source: Chung et al. 2023, arXiv:2209.14687. With `jacobian` the gradient goes through the
     denoiser; without it D is taken for constant but for its shift with x.
 
     Attributes:
@@ -59,9 +59,9 @@ class PosteriorScore:
 
     denoiser: Denoiser
     likelihood: Likelihood
-    jacobian: bool = True
-    strength: float = 1.0
-    largest: float = 0.3
+    jacobian: bool
+    strength: float
+    largest: float
 
     def estimate(self, structures: Structures, sigma: float, noise: NoiseSource) -> Tensor:
         """The guided clean estimate."""
@@ -99,9 +99,9 @@ class Decoupled:
 
     denoiser: Denoiser
     likelihood: Likelihood
-    iterations: int = 4
-    temperature: float = 1.0
-    largest: float = 0.3
+    iterations: int
+    temperature: float
+    largest: float
 
     def estimate(self, structures: Structures, sigma: float, noise: NoiseSource) -> Tensor:
         """A draw of the clean positions."""

@@ -49,7 +49,7 @@ def noise_levels(config: ScheduleConfig) -> list[float]:
     """All noise levels of a run, in order; an increase means that noise is added.
 
     Restart intervals stand where the grid passes `restart_low`.
-    Source: Xu et al. 2023, arXiv:2306.14878, algorithm 2.
+    Source: Xu et al. 2023, arXiv:2306.14878.
 
     Raises:
         InputError: levels that are not positive and ordered, or a Restart outside them.

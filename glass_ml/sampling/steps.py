@@ -19,7 +19,7 @@ def stochastic_step(x: Tensor, clean: Tensor, sigma: float, lower: float, noise:
 
     churn = 0 is the deterministic first-order step (Song et al. 2021, arXiv:2010.02502, equation 12); churn = 1
     keeps nothing but the clean estimate and draws all noise anew, as decoupled posterior sampling does
-    (Zhang et al. 2024, arXiv:2407.01521, equation 7).
+    (Zhang et al. 2024, arXiv:2407.01521).
     """
     kept = math.sqrt(1 - churn**2) / sigma
     return clean + lower * (kept * (x - clean) + churn * noise)

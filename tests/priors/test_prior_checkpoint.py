@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from ase.build import bulk
-from conftest import write_small_prior
 from safetensors.torch import load_file, save_file
+from small_project import write_small_prior
 
 from glass_ml.errors import InputError
 from glass_ml.priors.checkpoint import CARD, REQUIRED, WEIGHTS, load_prior, read_card, save_prior

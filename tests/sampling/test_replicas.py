@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import write_target
+from small_project import write_target
 
 from glass_ml.errors import InputError
 from glass_ml.measurements.likelihood import build_likelihood
