@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import queue
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -196,10 +198,19 @@ _state: dict[str, Any] = {}
 
 
 def _start_worker(job: bytes, messages: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     _state["job"], _state["config"] = pickle.loads(job)
     _state["messages"] = messages
+
+
+def _end_with_parent() -> None:
+    # A parent that is killed cannot tell its workers; alone they would go on for nobody.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(replicas: list[int], file: str) -> None:
