@@ -1,17 +1,23 @@
-"""Periodic neighbour pairs of a batch of structures, for any cell and any cutoff."""
+"""Periodic neighbour pairs of a batch of structures, for any cell and any cutoff, at rest and in motion."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import vesin
 from torch import Tensor
 
-from glass_ml.structures.state import Structures
+from glass_ml.structures.cell_list import cell_list
+from glass_ml.structures.state import Structures, concatenate
+
+try:
+    import vesin
+except ImportError:  # a GPU machine may have torch and little else
+    vesin = None
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,38 @@ class Pairs:
         translation = (self.shift[:, None, :] @ cell[structures.system[self.i]]).squeeze(1)
         return second - first + translation
 
+    def translations(self, structures: Structures) -> Tensor:
+        """Where the image of atom j lies from atom j itself, one row for x, y and z, (3, P), Å."""
+        planes = self.shift.new_empty(3, len(self.i))
+        for part in blocks(len(self.i), structures.device):
+            if structures.n_systems == 1:
+                planes[:, part] = (self.shift[part] @ structures.cell[0]).T
+            else:
+                cell = structures.cell[structures.system[self.i[part]]]
+                planes[:, part] = (self.shift[part, None, :] @ cell)[:, 0].T
+        return planes
+
+
+def block_size(device: torch.device) -> int:
+    """Pairs that are worked on at a time, so that what comes and goes stays in a processor's cache."""
+    return 1 << 14 if device.type == "cpu" else 1 << 24
+
+
+def blocks(n: int, device: torch.device) -> Iterator[slice]:
+    """Slices of n pairs, of `block_size` each."""
+    size = block_size(device)
+    return (slice(begin, min(begin + size, n)) for begin in range(0, n, size))
+
 
 def neighbour_pairs(structures: Structures, cutoff: float, *, full: bool = True) -> Pairs:
     """All pairs closer than `cutoff` (Å), also beyond half the cell, in O(N) time.
 
     An atom is paired with its own images but never with itself. With `full=False` each pair stands once.
-    The pairs are sorted by `i`, system after system. Source of the list: vesin.
+    The pairs are sorted by `i`, system after system. Source of the list: vesin; for tensors on a GPU, and where vesin
+    is not installed, `cell_list`.
     """
+    if vesin is None or structures.device.type != "cpu":
+        return _search_on_device(structures, cutoff, full)
     offsets = np.concatenate([[0], structures.counts.cumsum(0).cpu().numpy()])
     positions = structures.positions.detach().to("cpu", torch.float64).numpy()
     cells = structures.cell.detach().to("cpu", torch.float64).numpy()
@@ -68,5 +99,100 @@ def neighbour_pairs(structures: Structures, cutoff: float, *, full: bool = True)
         torch.from_numpy(i).to(device),
         torch.from_numpy(j).to(device),
         torch.from_numpy(shift).to(device, structures.positions.dtype),
+        full,
+    )
+
+
+def _search_on_device(structures: Structures, cutoff: float, full: bool) -> Pairs:
+    found, offset = [], 0
+    for one in structures.split():
+        i, j, shift = cell_list(one.positions.detach().double(), one.cell[0].double(), cutoff, full=full)
+        found.append((i + offset, j + offset, shift))
+        offset += one.n_atoms
+    i, j, shift = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return Pairs(i, j, shift.to(structures.positions.dtype), full)
+
+
+class SkinList:
+    """Pairs of atoms that move: all that are closer than `cutoff`, and some that are less than `skin` farther.
+
+    A system is searched again once one of its atoms has moved by half the skin since its last search (Verlet 1967,
+    doi:10.1103/PhysRev.159.98). Every system goes by itself, so that its pairs do not depend on its batch. Other
+    cells, or another number of atoms, start afresh.
+
+    Args:
+        cutoff: distance up to which the list is complete, Å.
+        skin: Å. A wide one is searched seldom and holds more pairs.
+        full: whether a pair stands in both directions.
+    """
+
+    def __init__(self, cutoff: float, skin: float, *, full: bool = False):
+        self.cutoff, self.skin, self.full = cutoff, skin, full
+        self._searched: Structures | None = None
+        self._parts: list[Pairs] = []
+        self._joined: Pairs | None = None
+
+    def pairs(self, structures: Structures) -> Pairs:
+        """The pairs; the same object as before while no system had to be searched."""
+        stale = self._stale(structures)
+        if self._joined is None or stale:
+            counts = structures.counts.tolist()
+            self._joined = None  # two long lists at a time are one too many
+            self._search(structures, stale, counts)
+            self._joined = _join(self._parts, counts, self.full)
+        return self._joined
+
+    def _stale(self, structures: Structures) -> list[int]:
+        old, n_systems = self._searched, structures.n_systems
+        positions = structures.positions.detach()
+        if old is None or not same_batch(old, structures):
+            return list(range(n_systems))
+        moved = (positions - old.positions).square().sum(1)
+        if n_systems == 1:
+            return [0] if float(moved.amax()) >= 0.25 * self.skin**2 else []
+        farthest = moved.new_zeros(n_systems).scatter_reduce_(0, structures.system, moved, "amax")
+        return (farthest >= 0.25 * self.skin**2).nonzero()[:, 0].tolist()
+
+    def _search(self, structures: Structures, stale: list[int], counts: list[int]) -> None:
+        structures = structures.at(structures.positions.detach())
+        if len(stale) == structures.n_systems:
+            chosen, reference = structures, structures.positions.clone()
+            self._parts = [Pairs(*(torch.empty(0),) * 3, self.full)] * len(stale)
+        else:
+            assert self._searched is not None
+            chosen = concatenate([structures[s] for s in stale])
+            reference = torch.where(
+                torch.isin(structures.system, torch.tensor(stale, device=structures.device))[:, None],
+                structures.positions,
+                self._searched.positions,
+            )
+        self._searched = structures.at(reference)
+        found = neighbour_pairs(chosen, self.cutoff + self.skin, full=self.full)
+        lengths = torch.bincount(chosen.system[found.i], minlength=len(stale)).tolist()
+        first = 0
+        for s, i, j, shift in zip(stale, *(t.split(lengths) for t in (found.i, found.j, found.shift)), strict=True):
+            self._parts[s] = Pairs(i - first, j - first, shift, self.full) if first else Pairs(i, j, shift, self.full)
+            first += counts[s]
+
+
+def same_batch(a: Structures, b: Structures) -> bool:
+    """Whether two batches are the same atoms in the same cells, wherever the atoms are."""
+    return (
+        (a.positions.dtype, a.device) == (b.positions.dtype, b.device)
+        and (a.numbers is b.numbers or torch.equal(a.numbers, b.numbers))
+        and (a.system is b.system or torch.equal(a.system, b.system))
+        and (a.cell is b.cell or torch.equal(a.cell, b.cell))
+    )
+
+
+def _join(parts: list[Pairs], counts: list[int], full: bool) -> Pairs:
+    """One list of all systems, from one for each with atoms counted from zero."""
+    if len(parts) == 1:
+        return parts[0]
+    offsets = [0, *np.cumsum(counts).tolist()]
+    return Pairs(
+        torch.cat([p.i + offset for p, offset in zip(parts, offsets, strict=False)]),
+        torch.cat([p.j + offset for p, offset in zip(parts, offsets, strict=False)]),
+        torch.cat([p.shift for p in parts]),
         full,
     )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from glass_ml.structures.neighbours import neighbour_pairs
+from glass_ml.structures import neighbours
+from glass_ml.structures.neighbours import SkinList, neighbour_pairs
 from glass_ml.structures.state import Structures, concatenate
 
 SHEARED = np.array([[5.0, 0.0, 0.0], [4.2, 3.1, 0.0], [-1.5, 2.4, 4.0]])
@@ -108,3 +109,75 @@ def test_no_pairs_within_a_short_cutoff():
     structure = random_structure(10 * np.eye(3), 2, 0)
     pairs = neighbour_pairs(structure, 0.05)
     assert pairs.vectors(structure).shape == (0, 3)
+
+
+def walk(structures: Structures, steps: int, seed: int = 0):
+    """The atoms after every step of a random walk in which each of them leaps now and then by a lattice vector."""
+    rng = np.random.default_rng(seed)
+    for step in range(steps):
+        positions = structures.positions + 0.05 * torch.from_numpy(rng.normal(size=structures.positions.shape))
+        if step == steps // 2:
+            positions[0] += structures.cell[0, 1]
+        structures = structures.at(positions)
+        yield structures
+
+
+def within(pairs, structures: Structures, cutoff: float) -> list[tuple[int, int, tuple[int, ...]]]:
+    """The pairs that are closer than a cutoff, each in one direction, as a sorted list."""
+    close = pairs.vectors(structures).norm(dim=1) < cutoff
+    chosen = [(i, j, s) for (i, j, s), near in zip(as_set(pairs), close.tolist(), strict=True) if near]
+    return sorted(min((i, j, s), (j, i, tuple(-k for k in s))) for i, j, s in chosen)
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """Number of systems in every search that was made."""
+    made = []
+    search = neighbours.neighbour_pairs
+
+    def counted(structures, *args, **options):
+        made.append(structures.n_systems)
+        return search(structures, *args, **options)
+
+    monkeypatch.setattr(neighbours, "neighbour_pairs", counted)
+    return made
+
+
+@pytest.mark.parametrize("cell", [SHEARED, THIN], ids=["sheared", "thin"])
+@pytest.mark.parametrize("full", [True, False])
+def test_a_skin_list_is_complete_all_along_a_walk(cell, full, searches):
+    """Also in cells that are smaller than the cutoff."""
+    cutoff, steps = 4.7, 40
+    skin = SkinList(cutoff, 0.5, full=full)
+    for moved in walk(random_structure(cell, 8, seed=7), steps):
+        fresh = neighbour_pairs(moved, cutoff, full=full)
+        assert within(skin.pairs(moved), moved, cutoff) == within(fresh, moved, cutoff)
+    assert 5 <= len(searches) <= steps // 2
+
+
+def test_a_skin_list_of_a_batch_is_that_of_every_system(searches):
+    singles = [random_structure(SHEARED, 5, 3), random_structure(THIN, 4, 4), random_structure(2 * THIN, 9, 5)]
+    walks = zip(*(walk(single, 30, seed) for seed, single in enumerate(singles)), strict=True)
+    together, alone = SkinList(4.0, 1.0), [SkinList(4.0, 1.0) for _ in singles]
+    for moved in walks:
+        batch = together.pairs(concatenate(moved))
+        first = 0
+        expected = []
+        for one, skin in zip(moved, alone, strict=True):
+            pairs = skin.pairs(one)
+            expected.append(torch.column_stack([pairs.i + first, pairs.j + first, pairs.shift]))
+            first += one.n_atoms
+        assert torch.equal(torch.column_stack([batch.i, batch.j, batch.shift]), torch.cat(expected))
+    assert {1, 3} <= set(searches) and sum(
+        searches
+    ) < 2 * 3 * 20  # single systems were searched anew, not all each time
+
+
+def test_a_skin_list_starts_afresh_with_other_cells_or_atoms():
+    structure = random_structure(SHEARED, 6, seed=1)
+    skin = SkinList(4.0, 1.0)
+    pairs = skin.pairs(structure)
+    assert skin.pairs(structure.at(structure.positions + 0.1)) is pairs
+    wider = Structures(structure.positions, 1.1 * structure.cell, structure.numbers, structure.system)
+    for other in (wider, random_structure(SHEARED, 7, seed=1), concatenate([structure, structure])):
+        assert within(skin.pairs(other), other, 4.0) == within(neighbour_pairs(other, 4.0, full=False), other, 4.0)
