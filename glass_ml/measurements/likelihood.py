@@ -17,11 +17,17 @@ from glass_ml.measurements.target import Measurement, Target
 from glass_ml.measurements.window import through_window
 from glass_ml.observables.base import RECIPROCAL_KINDS
 from glass_ml.observables.linear import PairObservable
-from glass_ml.observables.pairs import SPACING, pair_histograms
+from glass_ml.observables.pairs import SPACING, MovingHistograms, PairHistograms, pair_cutoff, pair_histograms
 from glass_ml.observables.reciprocal import ReciprocalScattering
 from glass_ml.observables.registry import make_observable
 from glass_ml.structures.neighbours import Pairs
 from glass_ml.structures.state import Structures
+
+SKIN = 1.0
+"""How much farther than needed the neighbours of structures that move are searched, Å."""
+
+NEGLIGIBLE = 1e-4
+"""Singular value of a forward model, relative to its largest, below which a combination of points says nothing."""
 
 Variance = float | Tensor | Mapping[str, float | Tensor]
 
@@ -58,24 +64,35 @@ class Likelihood:
 
     def __init__(self, channels: Sequence[Channel], half_width: float, *, ensemble: bool = False):
         self.channels, self.half_width, self.ensemble = tuple(channels), half_width, ensemble
-        pairwise = [c.observable for c in self.channels if isinstance(c.observable, PairObservable)]
-        self.r_max = max((o.reach(half_width) for o in pairwise), default=0.0)
-        self.spacing = min((o.spacing for o in pairwise), default=SPACING)
+        self.fitted = tuple(c for c in self.channels if c.measurement.use == "fit")
+        self._moving = MovingHistograms(*self._range(self.fitted), SKIN)
+        self._compressed: tuple[tuple, dict[str, tuple[Tensor, Tensor]]] | None = None
 
     @property
     def cutoff(self) -> float:
         """Cutoff (Å) that a list of pairs must have to be passed to `chi2` and `compare`."""
-        return self.r_max + 2 * self.spacing
+        return pair_cutoff(*self._range(self.channels))
+
+    def _range(self, channels: Sequence[Channel]) -> tuple[float, float]:
+        """Largest distance that the pair spectra among some measurements need, and their spacing of nodes, Å."""
+        pairwise = [c.observable for c in channels if isinstance(c.observable, PairObservable)]
+        reach = max((o.reach(self.half_width) for o in pairwise), default=0.0)
+        return reach, min((o.spacing for o in pairwise), default=SPACING)
 
     def predict(self, structures: Structures, pairs: Pairs | None = None, *, fitted: bool = False) -> list[Tensor]:
         """The model of every measurement (or of the fitted ones only) at scale 1, (S, n) each."""
-        observables = [c.observable for c in self.channels if not fitted or c.measurement.use == "fit"]
+        channels = self.fitted if fitted else self.channels
         histograms = None
-        if any(isinstance(o, PairObservable) for o in observables):
-            histograms = pair_histograms(structures, self.r_max, self.spacing, pairs=pairs)
+        if any(isinstance(c.observable, PairObservable) for c in channels):
+            if fitted and pairs is None:
+                histograms = self._moving(structures)
+            else:
+                histograms = pair_histograms(structures, *self._range(channels), pairs=pairs)
         return [
-            o.from_histograms(histograms) if histograms and isinstance(o, PairObservable) else o.forward(structures)
-            for o in observables
+            c.observable.from_histograms(histograms)
+            if histograms and isinstance(c.observable, PairObservable)
+            else c.observable.forward(structures)
+            for c in channels
         ]
 
     def chi2(
@@ -85,13 +102,13 @@ class Likelihood:
 
         Args:
             structures: the batch.
-            pairs: list with a cutoff of `cutoff` or more; searched if absent.
+            pairs: list with a cutoff of `cutoff` or more. If absent, neighbours are kept from call to call for as long
+                as the atoms move little.
             extra_variance: added to sigma^2, such as the variance of the model's own uncertainty: one number, or by
                 name of the measurement a number or a tensor (n,) or (S, n).
         """
         total = structures.positions.new_zeros(structures.n_systems)
-        channels = [c for c in self.channels if c.measurement.use == "fit"]
-        for channel, model in zip(channels, self.predict(structures, pairs, fitted=True), strict=True):
+        for channel, model in zip(self.fitted, self.predict(structures, pairs, fitted=True), strict=True):
             fit = self._fit(channel, model, extra_variance)
             total = total + channel.measurement.weight * fit.chi2
         return total
@@ -102,13 +119,64 @@ class Likelihood:
         (S, n) over their joined points, so that `chi2` is the sum of squares of a row; (1, n) where the mean over
         the batch is fitted.
         """
-        columns = []
-        channels = [c for c in self.channels if c.measurement.use == "fit"]
-        for channel, model in zip(channels, self.predict(structures, pairs, fitted=True), strict=True):
-            fit = self._fit(channel, model, None)
-            fitted = fit.fit.mean(0, keepdim=True) if self.ensemble else fit.fit
-            columns.append(channel.measurement.weight**0.5 * (fitted - fit.target) / fit.sigma)
-        return torch.cat(columns, dim=1)
+        return self._residuals(self.predict(structures, pairs, fitted=True))
+
+    def linearise(self, structures: Structures) -> tuple[Tensor, Tensor]:
+        """What a least-squares step needs: residuals (R, k) in few numbers, and their derivatives (k, N, 3).
+
+        The points of a spectrum depend on each other: an S(Q) seen through L Å up to Q holds about Q L / pi numbers.
+        The residuals of each measurement are projected on the space that its model can reach, so that their sum of
+        squares is `chi2` but for a constant. The derivative in an atom is that of its own system's residuals (of
+        the mean's where that is fitted), at the present scale and offset.
+        """
+        with torch.no_grad():
+            fits = [
+                self._fit(channel, model, None)
+                for channel, model in zip(self.fitted, self.predict(structures, fitted=True), strict=True)
+            ]
+        compressed, slopes = {}, structures.positions.new_empty(0)
+        if any(isinstance(c.observable, PairObservable) for c in self.fitted):
+            compressed = self._compress(self._moving(structures))
+            slopes = self._moving.jacobian(structures, torch.cat([rows for _, rows in compressed.values()]))
+        residuals, jacobian, first = [], [], 0
+        for channel, fit in zip(self.fitted, fits, strict=True):
+            gap = self._gap(channel, fit)
+            if channel.measurement.name in compressed:
+                basis, rows = compressed[channel.measurement.name]
+                gap, slope = gap @ basis, slopes[first : first + len(rows)]
+                first += len(rows)
+            else:
+                slope = _slopes(channel, structures) * (channel.measurement.weight**0.5 / fit.sigma)[:, None, None]
+            residuals.append(gap)
+            jacobian.append(slope * fit.scale[structures.system][:, None])
+        share = structures.n_systems if self.ensemble else 1
+        return torch.cat(residuals, dim=1), torch.cat(jacobian) / share
+
+    def _compress(self, histograms: PairHistograms) -> dict[str, tuple[Tensor, Tensor]]:
+        """By measurement: a basis (n, k) of what its model reaches, and the share of the counts in it, (k, T, B)."""
+        counts = histograms.counts
+        key = (counts.shape[1:], counts.dtype, counts.device, histograms.elements, float(histograms.density[0]))
+        if self._compressed is not None and self._compressed[0] == key:
+            return self._compressed[1]
+        found = {}
+        for channel in self.fitted:
+            if isinstance(channel.observable, PairObservable):
+                response = channel.observable.response(histograms).double()
+                weight = channel.measurement.weight**0.5 / channel.sigma.to(response)
+                u, s, vt = torch.linalg.svd(weight[:, None] * response.flatten(1), full_matrices=False)
+                k = max(1, int((s > NEGLIGIBLE * s[0]).sum()))
+                rows = (s[:k, None] * vt[:k]).view(k, *response.shape[1:])
+                found[channel.measurement.name] = u[:, :k].to(counts), rows.to(counts)
+        self._compressed = key, found
+        return found
+
+    def _gap(self, channel: Channel, fit: MeasurementFit) -> Tensor:
+        fitted = fit.fit.mean(0, keepdim=True) if self.ensemble else fit.fit
+        return channel.measurement.weight**0.5 * (fitted - fit.target) / fit.sigma
+
+    def _residuals(self, models: Sequence[Tensor]) -> Tensor:
+        fits = (self._fit(channel, model, None) for channel, model in zip(self.fitted, models, strict=True))
+        return torch.cat([self._gap(channel, fit) for channel, fit in zip(self.fitted, fits, strict=True)], dim=1)
 
     def compare(
         self, structures: Structures, pairs: Pairs | None = None, extra_variance: Variance | None = None
@@ -126,7 +194,10 @@ class Likelihood:
         compared = model.mean(0, keepdim=True) if self.ensemble else model
         if self.ensemble and variance.ndim == 2:
             variance = variance.mean(0, keepdim=True)
-        scale, offset = solve_scale_offset(compared, target, variance, measurement.scale, measurement.offset)
+        if measurement.scale[0] == measurement.scale[1] and measurement.offset[0] == measurement.offset[1]:
+            scale, offset = (compared.new_full((len(compared),), b[0]) for b in (measurement.scale, measurement.offset))
+        else:
+            scale, offset = solve_scale_offset(compared, target, variance, measurement.scale, measurement.offset)
         fitted = scale[:, None] * compared + offset[:, None]
         chi2 = ((fitted - target).square() / variance).sum(-1)
         if self.ensemble:
@@ -206,3 +277,11 @@ def _windowed(spectrum: Spectrum, window: str, grid: Tensor, limit: float, compo
     return torch.from_numpy(
         np.ascontiguousarray(x * seen if kind == "xray-fq" else seen + (kind != "neutron-fq") * 1.0)
     )
+
+
+def _slopes(channel: Channel, structures: Structures) -> Tensor:
+    """Derivative of every point of a spectrum in the positions, (n, N, 3), for models without a shorter way."""
+    with torch.enable_grad():
+        x = structures.positions.detach().requires_grad_()
+        points = channel.observable.forward(structures.at(x)).sum(0)
+        return torch.stack([torch.autograd.grad(point, x, retain_graph=True)[0] for point in points])

@@ -63,7 +63,7 @@ class Measurement:
     columns: tuple[int, ...] | None = None
     window: str | None = None
     method: str = "sine"
-    limit: float = 15.0
+    limit: float = 13.0
     qmin: float = 0.0
     qmax: float | None = None
     qdamp: float = 0.0

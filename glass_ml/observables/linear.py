@@ -67,6 +67,14 @@ class PairObservable(ABC):
         kernel, volume = self._kernel(h)
         return self.assemble(h, h.counts @ kernel, volume)
 
+    def response(self, h: PairHistograms) -> Tensor:
+        """Derivative of the spectrum of the first system in its counts, (n, T, B); the spectrum is affine in them."""
+        kernel, volume = self._kernel(h)
+        with torch.enable_grad():
+            sums = (h.counts.detach()[:1] @ kernel).requires_grad_()
+            (weight,) = torch.autograd.grad(self.assemble(h.first, sums, volume).sum(), sums)
+        return torch.einsum("tn,bn->ntb", weight[0], kernel)  # a point depends on the sums of that point alone
+
     def element_weights(self, h: PairHistograms) -> Tensor:
         """Weight of each element, (E, n) or (E, 1): f0 at Q (at 0 in real space), b in fm, or 1."""
         key = (h.elements, h.counts.dtype, h.counts.device)

@@ -59,11 +59,13 @@ def two_measurements(write_target, silicon, tmp_path):
     g = make_observable("gr", r, broadening=0.1).forward(silicon)[0]
     (tmp_path / "gr.csv").write_text(csv(r, 1.1 * g - 0.05))
 
-    def build(structures=silicon, use="validate", ensemble=False, scale="[0.5, 2]", offset="[-1, 1]", weight=1):
+    def build(
+        structures=silicon, use="validate", ensemble=False, scale="[0.5, 2]", offset="[-1, 1]", weight=1, more=""
+    ):
         text = f"""
   - {{file: gr.csv, kind: gr, broadening: 0.1, sigma: 0.05, scale: {scale}, offset: {offset}, name: g}}
   - {{file: data.csv, kind: xray-sq, sigma: 0.1, use: {use}, weight: {weight}, x_range: [1, 12], name: s}}
-"""
+{more}"""
         return build_likelihood(load_target(write_target(text=text)), structures, ensemble=ensemble)
 
     return build
@@ -103,6 +105,36 @@ def test_gradient_of_chi2(two_measurements, ensemble, scale, offset):
     assert torch.autograd.gradcheck(
         lambda p: likelihood.chi2(small.at(p)), x, eps=1e-5, atol=1e-3, rtol=1e-4, fast_mode=True
     )
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+@pytest.mark.parametrize("scale, offset", [("[0.5, 2]", "[-1, 1]"), ("1.1", "0.05")])
+def test_linearised_likelihood(two_measurements, ensemble, scale, offset):
+    """Fewer numbers than points, the same gradient, and but for a constant the same chi-square; also in float32."""
+    small = disordered_silicon(repeat=1, amplitude=0.2, copies=2)
+    exact = "  - {file: data.csv, kind: neutron-fq, sigma: 0.3, x_range: [3, 9], name: sum, method: reciprocal}"
+    likelihood = two_measurements(small, use="fit", ensemble=ensemble, scale=scale, offset=offset, more=exact)
+    x = small.positions.clone().requires_grad_()
+    full = likelihood.residuals(small.at(x))
+    (expected,) = torch.autograd.grad(0.5 * full.square().sum(), x)
+    residuals, jacobian = likelihood.linearise(small)
+    assert residuals.shape[0] == full.shape[0] and residuals.shape[1] == len(jacobian) < full.shape[1]
+    own = residuals[small.system] if len(residuals) > 1 else residuals.expand(small.n_atoms, -1)
+    gradient = torch.einsum("nk,knc->nc", own, jacobian)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    single = likelihood.linearise(small.to(dtype=torch.float32))
+    assert {part.dtype for part in single} == {torch.float32}
+    torch.testing.assert_close(single[1].double().norm(), jacobian.norm(), rtol=1e-3, atol=0)
+
+
+def test_linearised_model_predicts_a_small_step(two_measurements):
+    small = disordered_silicon(repeat=1, amplitude=0.2, copies=2)
+    likelihood = two_measurements(small, use="fit", scale="1", offset="0")
+    direction = torch.from_numpy(np.random.default_rng(0).normal(size=small.positions.shape))
+    residuals, jacobian = likelihood.linearise(small)
+    change = torch.zeros_like(residuals).index_add_(0, small.system, torch.einsum("knc,nc->nk", jacobian, direction))
+    ahead, behind = (likelihood.linearise(small.at(small.positions + s * 1e-5 * direction))[0] for s in (1, -1))
+    torch.testing.assert_close((ahead - behind) / 2e-5, change, rtol=1e-4, atol=1e-4 * float(change.abs().max()))
 
 
 def test_ensemble_mode_fits_the_mean(two_measurements, silicon):
@@ -194,9 +226,9 @@ def test_a_limit_bounds_the_pairs_of_a_large_cell(write_target):
     large = disordered_silicon(repeat=6, amplitude=0.1)
     text = "  - {file: data.csv, kind: xray-sq, sigma: 0.1, x_range: [1, 12]}"
     assert float(large.half_width[0]) > 16
-    assert build_likelihood(load_target(write_target(text=text)), large).r_max == 15.0
+    assert build_likelihood(load_target(write_target(text=text)), large).cutoff == pytest.approx(13.0, abs=0.1)
     short = build_likelihood(load_target(write_target(text=text.replace("sigma", "limit: 9, sigma"))), large)
-    assert short.r_max == 9.0
+    assert short.cutoff == pytest.approx(9.0, abs=0.1)
     # data and model share the shorter window: the model is the one of a cell of half width 9 Å
     q = short.channels[0].observable.grid
     seen = Instrument(window="lorch", qmax=float(load_target(write_target()).load_spectra()[0].x[-1]))

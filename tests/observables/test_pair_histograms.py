@@ -6,7 +6,7 @@ import torch
 from ase import Atoms
 from model_crystals import crystal, thermal
 
-from glass_ml.observables.pairs import pair_histograms
+from glass_ml.observables.pairs import MovingHistograms, pair_cutoff, pair_histograms
 from glass_ml.observables.registry import make_observable
 from glass_ml.structures.io import from_atoms
 from glass_ml.structures.neighbours import neighbour_pairs
@@ -70,6 +70,48 @@ def test_lists_of_pairs_are_interchangeable(binary):
     reach = int(5.0 / half.spacing)
     torch.testing.assert_close(full.counts[..., :reach], half.counts[..., :reach])
     torch.testing.assert_close(skin.counts[..., :reach], half.counts[..., :reach])
+
+
+def evaluate(histograms, structures):
+    """Counts, and the gradient of a function of them."""
+    x = structures.positions.clone().requires_grad_()
+    counts = histograms(structures.at(x)).counts
+    (counts * torch.linspace(0, 1, counts.shape[-1], dtype=counts.dtype).sin()).square().sum().backward()
+    return counts.detach(), x.grad
+
+
+def test_moving_histograms_are_those_of_every_place(binary):
+    moving, rng = MovingHistograms(7.0, 0.02, 0.8), np.random.default_rng(0)
+    for _ in range(12):
+        binary = binary.at(binary.positions + 0.06 * torch.from_numpy(rng.normal(size=binary.positions.shape)))
+        fresh = pair_histograms(binary, 7.0, 0.02, pairs=neighbour_pairs(binary, pair_cutoff(7.0), full=True))
+        reference = evaluate(lambda s: pair_histograms(s, 7.0, 0.02), binary)
+        torch.testing.assert_close(reference[0], fresh.counts)
+        for found, expected in zip(evaluate(moving, binary), reference, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+        assert float(reference[1].norm()) > 1
+
+
+def test_blocks_of_pairs_add_up(binary, monkeypatch):
+    whole = evaluate(lambda s: pair_histograms(s, 7.0), binary)
+    monkeypatch.setattr("glass_ml.structures.neighbours.block_size", lambda device: 37)
+    monkeypatch.setattr("glass_ml.observables.pairs.block_size", lambda device: 37)
+    for found, expected in zip(evaluate(lambda s: pair_histograms(s, 7.0), binary), whole, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("table", [1 << 18, 1], ids=["one block", "atom by atom"])
+def test_jacobian_of_projected_histograms(binary, monkeypatch, table):
+    monkeypatch.setattr("glass_ml.observables.jacobian.TABLE", table)
+    moving = MovingHistograms(6.0, 0.02, 0.5)
+    counts = moving(binary).counts
+    projection = torch.from_numpy(np.random.default_rng(1).normal(size=(3, *counts.shape[1:])))
+    found = moving.jacobian(binary, projection)
+    x = binary.positions.clone().requires_grad_()
+    for row, rows in zip(found, projection, strict=True):
+        (expected,) = torch.autograd.grad((pair_histograms(binary.at(x), 6.0).counts * rows).sum(), x)
+        torch.testing.assert_close(row, expected, rtol=1e-9, atol=1e-9)
+        assert float(expected.norm()) > 1
 
 
 def test_a_batch_is_its_members(binary):
