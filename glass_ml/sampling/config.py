@@ -9,7 +9,7 @@ from glass_ml.errors import InputError
 from glass_ml.sampling.guidance import Decoupled, Guidance, PosteriorScore, Unguided
 from glass_ml.sampling.loop import StepConfig
 from glass_ml.sampling.protocols import Denoiser, Likelihood
-from glass_ml.sampling.schedules import ScheduleConfig
+from glass_ml.sampling.schedules import ScheduleConfig, Temperature
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,13 @@ class GuidanceConfig:
     Attributes:
         kind: "decoupled" (`Decoupled`), "dps" (`PosteriorScore` through the network), "dps-fixed" (the same without
             the network's Jacobian) or "none".
-        iterations: conjugate-gradient steps of "decoupled" per noise level.
-        temperature: of "decoupled"; 1 draws clean structures from the posterior, 0 takes its mode.
+        iterations: Gauss-Newton steps of "decoupled" per noise level.
         strength: of "dps" and "dps-fixed"; factor of the likelihood's gradient.
         largest: displacement per atom and step, Å, at which guidance is cut.
     """
 
     kind: Literal["decoupled", "dps", "dps-fixed", "none"] = "decoupled"
-    iterations: int = 4
-    temperature: float = 0.0
+    iterations: int = 2
     strength: float = 1.0
     largest: float = 0.3
 
@@ -42,6 +40,7 @@ class SamplingConfig:
         guidance: how the data enter.
         fit: "structure": every replica explains the data alone; "ensemble": their mean does.
         batch: replicas that are computed together; with fit "ensemble" all of them are.
+        temperature: of the posterior that is sampled.
         minimum_distance: shortest allowed distances, as a factor of the shortest in the prior's training data;
             0 switches the constraint off.
     """
@@ -51,6 +50,7 @@ class SamplingConfig:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     fit: Literal["structure", "ensemble"] = "structure"
     batch: int = 1
+    temperature: Temperature = field(default_factory=Temperature)
     minimum_distance: float = 1.0
 
     def __post_init__(self) -> None:
@@ -59,9 +59,9 @@ class SamplingConfig:
             "batch": self.batch >= 1,
             "minimum_distance": 0 <= self.minimum_distance < 2,
             "step.churn": 0 <= self.step.churn <= 1,
-            "step.noise_scale": self.step.noise_scale >= 0,
             "guidance.iterations": self.guidance.iterations >= 1,
-            "guidance.temperature": self.guidance.temperature >= 0,
+            "temperature.structure": self.temperature.structure >= 0,
+            "temperature.vibration": self.temperature.vibration >= 0,
             "guidance.strength": self.guidance.strength >= 0,
             "guidance.largest": self.guidance.largest > 0,
         }
@@ -70,10 +70,13 @@ class SamplingConfig:
                 raise InputError("value out of range", f"sampling.{name}", "see glass_ml/sampling/config.py")
 
 
-def make_guidance(config: GuidanceConfig, denoiser: Denoiser, likelihood: Likelihood | None) -> Guidance:
+def make_guidance(config: SamplingConfig, denoiser: Denoiser, likelihood: Likelihood | None) -> Guidance:
     """The guidance that a configuration names; without a likelihood the prior alone."""
-    if likelihood is None or config.kind == "none":
-        return Unguided(denoiser)
-    if config.kind == "decoupled":
-        return Decoupled(denoiser, likelihood, config.iterations, config.temperature, config.largest)
-    return PosteriorScore(denoiser, likelihood, config.kind == "dps", config.strength, config.largest)
+    guidance = config.guidance
+    # A solver that keeps part of the noise wants the mean of the clean structures, one that renews it all a draw.
+    temperature = config.temperature if config.step.solver == "stochastic" and config.step.churn == 1 else None
+    if likelihood is None or guidance.kind == "none":
+        return Unguided(denoiser, temperature)
+    if guidance.kind == "decoupled":
+        return Decoupled(denoiser, likelihood, guidance.iterations, temperature, guidance.largest)
+    return PosteriorScore(denoiser, likelihood, guidance.kind == "dps", guidance.strength, guidance.largest)

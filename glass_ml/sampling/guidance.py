@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from glass_ml.sampling.protocols import Denoiser, Likelihood
+from glass_ml.sampling.schedules import Temperature
 from glass_ml.structures.state import Structures
 
 NoiseSource = Callable[[Tensor], Tensor]
@@ -30,14 +31,17 @@ class Guidance(Protocol):
 
 @dataclass(frozen=True)
 class Unguided:
-    """The prior alone."""
+    """The prior alone: its mean estimate, or at a temperature a draw around it."""
 
     denoiser: Denoiser
+    temperature: Temperature | None = None
 
     def estimate(self, structures: Structures, sigma: float, noise: NoiseSource) -> Tensor:
-        """The denoiser's estimate."""
+        """The clean positions."""
         with torch.no_grad():
-            return self.denoiser.denoise(structures, sigma)
+            mean = self.denoiser.denoise(structures, sigma)
+            heat = _heat(self.temperature, sigma)
+            return mean + heat * self.denoiser.spread(sigma) * noise(mean) if heat > 0 else mean
 
 
 @dataclass(frozen=True)
@@ -84,88 +88,74 @@ class Decoupled:
 
         U(x0) = |x0 - D(x) - t s e|^2 / (2 s^2) + (1/2) |residuals(x0) + t e'|^2,     t^2 = temperature,
 
-    by conjugate gradients with Gauss-Newton step lengths: exact for a linear forward model. The measurement thus
-    weighs in with the variance sigma_y^2 + J s^2 J^T that follows from it, without a tuned strength.
+    by Gauss-Newton steps. With residuals r and Jacobian J at the present x0, the linearised minimum is
+
+        D(x) + t s e - s^2 J^T (1 + s^2 J J^T)^-1 (r + t e' - J (x0 - D(x) - t s e)):
+
+    exact for a linear forward model, and solved in the space of the data, which is small however many atoms there
+    are. The measurement weighs in with the variance sigma_y^2 + s^2 J J^T that follows from it, without a tuned
+    strength.
     Sources: Zhang et al. 2024, arXiv:2407.01521 (decoupling); Bardsley et al. 2014, doi:10.1137/140964023
-    (randomise, then optimise).
+    (randomise, then optimise); Song et al. 2023, openreview 9_gsMA8MRKQ (variance of the data given x).
 
     Attributes:
         denoiser: the prior.
         likelihood: of the measurements.
-        iterations: conjugate-gradient steps.
-        temperature: 1 draws from the posterior; 0 returns its mode.
+        iterations: Gauss-Newton steps.
+        temperature: 1 draws from the posterior; 0, or None, returns its mode.
         largest: displacement per atom and step, Å, beyond which a step is cut.
     """
 
     denoiser: Denoiser
     likelihood: Likelihood
     iterations: int
-    temperature: float
+    temperature: Temperature | None
     largest: float
 
     def estimate(self, structures: Structures, sigma: float, noise: NoiseSource) -> Tensor:
         """A draw of the clean positions."""
         with torch.no_grad():
             mean = self.denoiser.denoise(structures, sigma)
-        spread = self.denoiser.spread(sigma)
-        heat = self.temperature**0.5
-        x = mean
-        shift: Tensor | float = 0.0
-        if heat > 0:
-            mean = mean + heat * spread * noise(mean)
+            spread = self.denoiser.spread(sigma)
+            heat = _heat(self.temperature, sigma)
+            if heat > 0:
+                mean = mean + heat * spread * noise(mean)
             x = mean
-        direction = previous = None
-        for _ in range(self.iterations):
-            x = x.detach().requires_grad_(True)
-            with torch.enable_grad():
-                residuals = self.likelihood.residuals(structures.at(x))
-                if heat > 0 and isinstance(shift, float):
-                    shift = heat * noise(residuals.detach())
-                half_chi2 = 0.5 * (residuals + shift).square().sum()
-                (gradient,) = torch.autograd.grad(half_chi2, x)
-            x = x.detach()
-            gradient = gradient + (x - mean) / spread**2
-            direction = _conjugate(gradient, previous, direction, structures)
-            length = self._step(structures, x, direction, gradient, residuals.detach(), spread)
-            previous = gradient
-            x = x + _cut(length * direction, self.largest)
+            shift: Tensor | float = 0.0
+            for iteration in range(self.iterations):
+                residuals, jacobian = self.likelihood.linearise(structures.at(x))
+                if heat > 0 and iteration == 0:
+                    shift = heat * noise(residuals)
+                best = mean + _least_squares(residuals + shift, jacobian, x - mean, spread, structures.counts.tolist())
+                x = x + _cut(best - x, self.largest)
         return x
 
-    def _step(
-        self, structures: Structures, x: Tensor, direction: Tensor, gradient: Tensor, residuals: Tensor, spread: float
-    ) -> Tensor:
-        # One step length per system, from the curvature of the linearised problem along the direction.
-        n = structures.n_systems
-        together = residuals.shape[0] != n  # one spectrum for all systems: one step length
-        lengths = direction.norm(dim=1)
-        largest = lengths.new_zeros(n).scatter_reduce_(0, structures.system, lengths, "amax")
-        if together:
-            largest = largest.max().expand(n)
-        probe = (1e-3 / largest.clamp(min=1e-12))[:, None]
-        with torch.no_grad():
-            moved = self.likelihood.residuals(structures.at(x + probe[structures.system] * direction))
-        change = (moved - residuals) / (probe[:1] if together else probe)
-        curvature = _per_system(direction.square(), structures) / spread**2
-        if together:
-            curvature = (curvature.sum() + change.square().sum()).expand(n)
-            slope = -(direction * gradient).sum().expand(n)
-        else:
-            curvature = curvature + change.square().sum(1).to(curvature)
-            slope = -_per_system(direction * gradient, structures)
-        return (slope / curvature.clamp(min=1e-30))[structures.system][:, None]
+
+def _heat(temperature: Temperature | None, sigma: float) -> float:
+    return temperature.at(sigma) ** 0.5 if temperature else 0.0
 
 
-def _conjugate(gradient: Tensor, previous: Tensor | None, direction: Tensor | None, structures: Structures) -> Tensor:
-    # Polak-Ribiere, one factor per system: a replica's path does not depend on its batch.
-    if previous is None or direction is None:
-        return -gradient
-    change = _per_system(gradient * (gradient - previous), structures)
-    beta = (change / _per_system(previous.square(), structures).clamp(min=1e-30)).clamp(min=0)
-    return -gradient + beta[structures.system][:, None] * direction
+def _least_squares(residuals: Tensor, jacobian: Tensor, moved: Tensor, spread: float, counts: list[int]) -> Tensor:
+    """Displacements (N, 3) from the mean that minimise the linearised U, of every system or, with one row, of all.
 
-
-def _per_system(values: Tensor, structures: Structures) -> Tensor:
-    return values.new_zeros(structures.n_systems).index_add_(0, structures.system, values.sum(1))
+    Args:
+        residuals: at the displacements `moved`, (R, k).
+        jacobian: (k, N, 3).
+        moved: present displacements from the mean, (N, 3), Å.
+        spread: standard deviation of the displacements without data, Å.
+        counts: atoms of each system.
+    """
+    sizes = counts if len(residuals) == len(counts) else [sum(counts)]
+    found = []
+    for row, slope, before in zip(residuals, jacobian.split(sizes, dim=1), moved.split(sizes), strict=True):
+        slope = slope.flatten(1)
+        pull = row - slope @ before.flatten()
+        # Strong data on many atoms: the condition number asks for more than single precision.
+        gram = (slope @ slope.T).double().mul_(spread**2)
+        gram.diagonal().add_(1.0)
+        weight = torch.cholesky_solve(pull.double()[:, None], torch.linalg.cholesky(gram))[:, 0]
+        found.append((-(spread**2) * (weight.to(slope) @ slope)).view(-1, 3))
+    return torch.cat(found)
 
 
 def _cut(displacement: Tensor, largest: float) -> Tensor:

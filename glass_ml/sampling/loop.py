@@ -10,8 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from glass_ml.sampling.guidance import Guidance
+from glass_ml.sampling.schedules import Temperature
 from glass_ml.sampling.steps import multistep, renoise, stochastic_step
 from glass_ml.structures.state import Structures
+
+BAYES = Temperature(structure=1.0)
+"""No tempering."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +25,12 @@ class StepConfig:
     Attributes:
         solver: "stochastic" draws part of the noise anew at each level; "multistep" is the deterministic
             second-order solver.
-        churn: share of the noise that the stochastic solver draws anew, as a standard deviation, 0 to 1.
-        noise_scale: factor of that new noise; below 1 the samples are colder. With churn 1 and clean estimates that
-            are means, as without guidance or at temperature 0, they are colder than the distribution even at 1.
+        churn: share of the noise that the stochastic solver draws anew, as a standard deviation, 0 to 1. At 1 it
+            keeps nothing but the clean structure, which then has to be a draw; below, it has to be a mean.
     """
 
     solver: Literal["stochastic", "multistep"] = "stochastic"
     churn: float = 1.0
-    noise_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def sample(
     streams: Sequence[Generator],
     *,
     constraint: Callable[[Structures], Structures],
+    temperature: Temperature = BAYES,
     report: Callable[[Progress], None] | None = None,
 ) -> Structures:
     """Run the reverse process from a random start to clean structures.
@@ -76,6 +79,9 @@ def sample(
         step: the solver.
         streams: one random stream per replica.
         constraint: applied to every clean estimate.
+        temperature: variance of all noise in units of its level's. With draws of clean structures at the same T,
+            samples of p(x) become samples of p(x)^(1/T): tempering commutes with noising, as exp(-|x - x0|^2 /
+            (2 T sigma^2)) is the kernel of the noise to the power 1/T.
         report: called after each level.
 
     Returns:
@@ -83,7 +89,7 @@ def sample(
     """
     noise = replica_noise(start, streams)
     clean, before, sigma_before = start, None, levels[0]
-    x = start.positions + levels[0] * noise(start.positions)
+    x = start.positions + levels[0] * temperature.at(levels[0]) ** 0.5 * noise(start.positions)
     for index, sigma in enumerate(levels):
         estimate = guidance.estimate(start.at(x), sigma, noise)
         clean = constraint(start.at(estimate))
@@ -92,13 +98,14 @@ def sample(
         if index + 1 == len(levels):
             break
         lower = levels[index + 1]
+        heat = temperature.at(lower) ** 0.5
         if lower >= sigma:
-            x = renoise(x, sigma, lower, noise(x))
+            x = renoise(x, sigma, lower, heat * noise(x))
             before = None
         elif step.solver == "multistep":
             x = multistep(x, clean.positions, before, sigma_before, sigma, lower)
             before, sigma_before = clean.positions, sigma
         else:
-            fresh = step.noise_scale * noise(x) if step.churn > 0 else x
+            fresh = heat * noise(x) if step.churn > 0 else x
             x = stochastic_step(x, clean.positions, sigma, lower, fresh, step.churn)
     return clean.wrapped()

@@ -41,3 +41,11 @@ class Likelihood(Protocol):
         positions.
         """
         ...
+
+    def linearise(self, structures: Structures) -> tuple[Tensor, Tensor]:
+        """Residuals (R, k), as few as carry the same information, and their derivatives (k, N, 3).
+
+        The derivative in an atom is that of its own system's residuals. Their sum of squares may differ from that of
+        `residuals` by a constant.
+        """
+        ...

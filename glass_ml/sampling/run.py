@@ -9,7 +9,8 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from glass_ml.structures.packing import random_packing
 from glass_ml.structures.random import generator
 from glass_ml.structures.state import Structures, concatenate
 
-REPORT_EVERY = 5  # noise levels between two messages of a replica
+REPORT_EVERY = 20  # noise levels between two messages of a replica
+FIELDS = ("positions", "cell", "numbers", "system")
+Report = Callable[[int, float, dict[str, float]], None]
 
 
 def sample_batch(
@@ -43,8 +46,8 @@ def sample_batch(
     config: SamplingConfig,
     *,
     target: Target | None = None,
-    report: Callable[[int, float, dict[str, float]], None] | None = None,
-    device: str = "cpu",
+    report: Report | None = None,
+    device: torch.device | str = "cpu",
 ) -> Structures:
     """Replicas computed together.
 
@@ -75,11 +78,12 @@ def sample_batch(
     with torch.no_grad():
         return sample(
             start,
-            make_guidance(config.guidance, denoiser, likelihood),
+            make_guidance(config, denoiser, likelihood),
             noise_levels(config.schedule),
             config.step,
             streams,
             constraint=MinimumDistance(limits),
+            temperature=config.temperature,
             report=message,
         )
 
@@ -92,34 +96,23 @@ def sample_prior(
     n_structures: int,
     seed: int,
     config: SamplingConfig | None = None,
+    target: Target | None = None,
 ) -> Structures:
-    """Structures from the prior alone, in this process; arguments as `sample_batch`."""
-    return concatenate(_in_process(denoiser, composition, density, n_atoms, n_structures, seed, config, None))
+    """Structures in this process, one batch after the other; arguments as `sample_batch`."""
+    config = config or SamplingConfig()
+    return concatenate(
+        [
+            sample_batch(denoiser, composition, density, n_atoms, replicas, seed, config, target=target)
+            for replicas in batches_of(n_structures, config)
+        ]
+    )
 
 
 def invert_target(
     target: Target, denoiser: Denoiser, n_structures: int, n_atoms: int, seed: int, config: SamplingConfig | None = None
 ) -> Structures:
-    """Structures that explain a target, in this process, one batch after the other."""
-    batches = _in_process(denoiser, target.composition, target.density, n_atoms, n_structures, seed, config, target)
-    return concatenate(batches)
-
-
-def _in_process(
-    denoiser: Denoiser,
-    composition: Mapping[str, float],
-    density: float,
-    n_atoms: int,
-    n_structures: int,
-    seed: int,
-    config: SamplingConfig | None,
-    target: Target | None,
-) -> list[Structures]:
-    config = config or SamplingConfig()
-    return [
-        sample_batch(denoiser, composition, density, n_atoms, replicas, seed, config, target=target)
-        for replicas in batches_of(n_structures, config)
-    ]
+    """Structures that explain a target, in this process, with its composition and density."""
+    return sample_prior(denoiser, target.composition, target.density, n_atoms, n_structures, seed, config, target)
 
 
 def batches_of(n_structures: int, config: SamplingConfig) -> list[list[int]]:
@@ -134,6 +127,75 @@ def batches_of(n_structures: int, config: SamplingConfig) -> list[list[int]]:
     return [list(range(first, min(first + size, n_structures))) for first in range(0, n_structures, size)]
 
 
+@dataclass(frozen=True)
+class Replicas:
+    """The batches of an inversion, each computed by whoever comes to it, and kept in a file of its own.
+
+    What computes them, and where, does not matter to the files. The caller makes sure that `scratch` belongs to the
+    same job, and removes it in the end.
+
+    Attributes:
+        job: arguments of `sample_batch` but `replicas`, `config`, `report` and `device`.
+        n_structures: replicas in all.
+        config: all settings.
+        scratch: folder of finished batches.
+    """
+
+    job: Mapping[str, Any]
+    n_structures: int
+    config: SamplingConfig
+    scratch: Path
+
+    def batches(self) -> list[list[int]]:
+        """Replica numbers of every batch."""
+        return batches_of(self.n_structures, self.config)
+
+    def missing(self) -> list[list[int]]:
+        """The batches that are not finished."""
+        return [batch for batch in self.batches() if not self._file(batch).exists()]
+
+    def compute(self, batch: list[int], report: Report | None = None, device: torch.device | str = "cpu") -> None:
+        """Compute a batch and keep it."""
+        structures = sample_batch(replicas=batch, config=self.config, report=report, device=device, **self.job)
+        arrays = {name: getattr(structures, name).cpu() for name in FIELDS}
+        arrays |= {name: arrays[name].double() for name in ("positions", "cell")}
+        with atomic_path(self._file(batch)) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **{name: array.numpy() for name, array in arrays.items()})
+
+    def collect(self) -> Structures:
+        """All replicas, out of their files."""
+        return concatenate([_load(self._file(batch)) for batch in self.batches()])
+
+    def _file(self, batch: list[int]) -> Path:
+        return self.scratch / f"replicas-{batch[0]:04d}-{batch[-1]:04d}.npz"
+
+
+def _load(file: Path) -> Structures:
+    with np.load(file, allow_pickle=False) as stored:
+        return Structures(*(torch.from_numpy(stored[name]) for name in FIELDS))
+
+
+class Bar:
+    """A bar on stderr: network calls, noise level and chi-square per point of the last replica heard of."""
+
+    def __init__(self, replicas: Replicas, batches: int, done: int = 0, *, show: bool = True):
+        self.levels = len(noise_levels(replicas.config.schedule))
+        self._seen: dict[int, int] = {}
+        self._bar = tqdm(total=self.levels * batches, unit="call", disable=not show, smoothing=0.05)
+        self._bar.update(self.levels * done)
+
+    def __call__(self, replica: int, level: int, sigma: float, chi2: Mapping[str, float]) -> None:
+        """Take a message of a batch: its first replica and what `sample_batch` reports."""
+        self._bar.update(level - self._seen.get(replica, 0))
+        self._seen[replica] = level
+        fits = ", ".join(f"{name} chi2/n {value:.2f}" for name, value in chi2.items())
+        self._bar.set_postfix_str(f"replica {replica}, sigma {sigma:.3f} Å, {fits}")
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
 def run_replicas(
     job: Mapping[str, Any],
     n_structures: int,
@@ -143,49 +205,33 @@ def run_replicas(
     processes: int = 1,
     progress: bool = True,
 ) -> Structures:
-    """All replicas, in several processes with one thread each; finished batches are kept in `scratch`.
+    """All replicas, in several processes of this machine with one thread each; arguments as `Replicas`.
 
-    Called again with the same `scratch`, it computes only what is missing; the caller makes sure that `scratch`
-    belongs to the same job, and removes it in the end.
+    Called again with the same `scratch`, it computes only what is missing.
 
     Args:
-        job: arguments of `sample_batch` but `replicas`, `config` and `report`.
-        n_structures: replicas in all.
-        config: all settings.
-        scratch: folder of finished batches.
+        job, n_structures, config, scratch: see `Replicas`.
         processes: computed side by side.
-        progress: show a bar with noise level, chi-square per point and network calls on stderr.
+        progress: show a bar.
     """
-    scratch = Path(scratch)
-    batches = batches_of(n_structures, config)
-    files = [scratch / f"replicas-{b[0]:04d}-{b[-1]:04d}.npz" for b in batches]
-    missing = [k for k, file in enumerate(files) if not file.exists()]
+    replicas = Replicas(job, n_structures, config, Path(scratch))
+    missing = replicas.missing()
     if missing:
-        scratch.mkdir(parents=True, exist_ok=True)
-        levels = len(noise_levels(config.schedule))
-        with (
-            tqdm(total=levels * len(batches), unit="call", disable=not progress, smoothing=0.05) as bar,
-            _workers(job, config, min(processes, len(missing))) as (submit, messages),
-        ):
-            bar.update(levels * (len(batches) - len(missing)))
-            done = {k: submit(batches[k], str(files[k])) for k in missing}
-            _watch(done, messages, bar)
-    return concatenate([_load(file) for file in files])
-
-
-def _load(file: Path) -> Structures:
-    with np.load(file, allow_pickle=False) as stored:
-        return Structures(*(torch.from_numpy(stored[name]) for name in ("positions", "cell", "numbers", "system")))
+        count = len(replicas.batches())
+        bar = Bar(replicas, count, count - len(missing), show=progress)
+        with closing(bar), _workers(replicas, min(processes, len(missing))) as (submit, messages):
+            _watch([submit(batch) for batch in missing], messages, bar)
+    return replicas.collect()
 
 
 @contextmanager
-def _workers(job: Mapping[str, Any], config: SamplingConfig, processes: int) -> Any:
+def _workers(replicas: Replicas, processes: int) -> Any:
     # Spawned, because forking a process that has run torch threads can hang.
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
-    pool = ProcessPoolExecutor(processes, context, _start_worker, (pickle.dumps((dict(job), config)), messages))
+    pool = ProcessPoolExecutor(processes, context, _start_worker, (pickle.dumps(replicas), messages))
     try:
-        yield (lambda replicas, file: pool.submit(_work, replicas, file)), messages
+        yield (lambda batch: pool.submit(_work, batch)), messages
     except BaseException:
         for process in list((pool._processes or {}).values()):
             process.terminate()
@@ -197,51 +243,39 @@ def _workers(job: Mapping[str, Any], config: SamplingConfig, processes: int) -> 
 _state: dict[str, Any] = {}
 
 
-def _start_worker(job: bytes, messages: Any) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _start_worker(replicas: bytes, messages: Any) -> None:
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    _state["job"], _state["config"] = pickle.loads(job)
-    _state["messages"] = messages
+    _state["replicas"], _state["messages"] = pickle.loads(replicas), messages
 
 
-def _end_with_parent() -> None:
-    # A parent that is killed cannot tell its workers; alone they would go on for nobody.
+def end_with_parent() -> None:
+    """Wait for the end of the process that has spawned this one, then end it too.
+
+    A parent that is killed cannot tell its workers; alone they would go on for nobody.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _work(replicas: list[int], file: str) -> None:
-    def report(done: int, sigma: float, chi2: dict[str, float]) -> None:
-        _state["messages"].put((replicas[0], done, sigma, chi2))
+def _work(batch: list[int]) -> None:
+    def report(level: int, sigma: float, chi2: dict[str, float]) -> None:
+        _state["messages"].put((batch[0], level, sigma, chi2))
 
-    structures = sample_batch(replicas=replicas, config=_state["config"], report=report, **_state["job"])
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        np.savez(
-            stream,
-            positions=structures.positions.cpu().double().numpy(),
-            cell=structures.cell.cpu().double().numpy(),
-            numbers=structures.numbers.cpu().numpy(),
-            system=structures.system.cpu().numpy(),
-        )
+    _state["replicas"].compute(batch, report)
 
 
-def _watch(done: dict[int, Future[None]], messages: Any, bar: tqdm) -> None:
-    calls: dict[int, int] = {}
+def _watch(done: list[Future[None]], messages: Any, bar: Bar) -> None:
     while True:
-        pending = [future for future in done.values() if not future.done()]
+        pending = [future for future in done if not future.done()]
         try:
-            replica, level, sigma, chi2 = messages.get(timeout=0.2)
+            bar(*messages.get(timeout=0.2))
         except queue.Empty:
-            for future in done.values():
+            for future in done:
                 if future.done():
                     future.result()
             if not pending:
                 return
-            continue
-        bar.update(level - calls.get(replica, 0))
-        calls[replica] = level
-        fits = ", ".join(f"{name} chi2/n {value:.2f}" for name, value in chi2.items())
-        bar.set_postfix_str(f"replica {replica}, sigma {sigma:.3f} Å, {fits}")

@@ -35,6 +35,28 @@ class ScheduleConfig:
     restart_steps: int = 12
 
 
+@dataclass(frozen=True)
+class Temperature:
+    """Temperature T of the posterior p(x | data)^(1/T) that is sampled, by noise level.
+
+    1 is Bayes' rule for the prior as it is. A prior of cheap simulations knows structures that were quenched faster
+    than those of a laboratory, frozen in at a higher temperature, with more defects. Below 1 the same prior is that
+    of a colder, better annealed glass. Its vibrations are not colder: at noise levels of their own size the structure
+    is decided, and the temperature can be that of the training data again.
+
+    Attributes:
+        structure: T at noise levels above `vibration`; 0 optimises.
+        vibration: Å; at and below this noise level T is 1; 0 leaves the vibrations as cold as the structure.
+    """
+
+    structure: float = 0.1
+    vibration: float = 0.0
+
+    def at(self, sigma: float) -> float:
+        """T at noise level `sigma` (Å)."""
+        return self.structure if sigma > self.vibration else 1.0
+
+
 def karras_grid(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
     """Descending noise levels, evenly spaced in sigma^(1/rho).
 

@@ -66,6 +66,11 @@ class LinearMeasurement:
             flat = flat.mean(0, keepdim=True)
         return (flat @ self.matrix.T - self.data) / self.sigma
 
+    def linearise(self, structures: Structures) -> tuple[Tensor, Tensor]:
+        x = structures.positions
+        own = torch.func.jacrev(lambda p: self.residuals(structures.at(p)).sum(0))(x)
+        return self.residuals(structures), own
+
     def mode(self, mean: Tensor, width: float) -> Tensor:
         """Where the product of N(mean, width^2) and the likelihood is largest, (S, 3n)."""
         information = self.matrix.T @ self.matrix / self.sigma**2

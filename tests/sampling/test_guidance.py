@@ -11,11 +11,12 @@ from glass_ml.sampling.config import GuidanceConfig, SamplingConfig, make_guidan
 from glass_ml.sampling.constraints import no_constraint
 from glass_ml.sampling.guidance import Decoupled, PosteriorScore, Unguided
 from glass_ml.sampling.loop import StepConfig, replica_noise, sample
-from glass_ml.sampling.schedules import karras_grid
+from glass_ml.sampling.schedules import Temperature, karras_grid
 from glass_ml.structures.state import Structures
 
 UNCUT = 1e9
 SIGMA = 0.25
+COLD = Temperature(0.7)
 
 
 def noisy(prior: GaussianPrior, replicas: int, seed: int = 5) -> Structures:
@@ -60,7 +61,7 @@ def test_posterior_score_is_bayes_where_the_estimate_is_perfect():
 def test_decoupled_at_zero_temperature_is_the_mode(ensemble):
     prior, measurement = example(ensemble=ensemble)
     structures = noisy(prior, 3)
-    found = Decoupled(prior, measurement, 8, 0.0, UNCUT).estimate(structures, SIGMA, no_noise)
+    found = Decoupled(prior, measurement, 8, None, UNCUT).estimate(structures, SIGMA, no_noise)
     mean, spread = flat(prior.denoise(structures, SIGMA), 3), prior.spread(SIGMA)
     if ensemble:  # the mean over replicas is measured: the same shift for all, with a third of the variance
         middle = mean.mean(0, keepdim=True)
@@ -71,15 +72,12 @@ def test_decoupled_at_zero_temperature_is_the_mode(ensemble):
     assert (expected - mean).norm() > 0.1
 
 
-def test_decoupled_approaches_the_mode_with_its_iterations():
+def test_one_step_suffices_for_a_linear_measurement():
     prior, measurement = example(n=4, points=10)
     structures = noisy(prior, 1)
     mode = measurement.mode(flat(prior.denoise(structures, SIGMA), 1), prior.spread(SIGMA))
-    errors = []
-    for iterations in (1, 2, 4, 12):
-        found = Decoupled(prior, measurement, iterations, 0.0, UNCUT).estimate(structures, SIGMA, no_noise)
-        errors.append(float((flat(found, 1) - mode).norm()))
-    assert errors[0] > errors[1] > errors[2] > errors[3] and errors[3] < 1e-6 * errors[0]
+    found = Decoupled(prior, measurement, 1, None, UNCUT).estimate(structures, SIGMA, no_noise)
+    torch.testing.assert_close(flat(found, 1), mode, rtol=0, atol=1e-9)
 
 
 def test_spread_is_the_posterior_width_of_the_gaussian():
@@ -99,7 +97,9 @@ def test_one_draw_has_mean_and_covariance_of_the_conditional_posterior():
     replicas = 3000
     structures = structures_at((prior.mean + 0.2).repeat(replicas, 1, 1))
     noise = replica_noise(structures, streams(replicas))
-    samples = flat(Decoupled(prior, measurement, 8, 1.0, UNCUT).estimate(structures, SIGMA, noise), replicas)
+    samples = flat(
+        Decoupled(prior, measurement, 8, Temperature(1.0, 0.0), UNCUT).estimate(structures, SIGMA, noise), replicas
+    )
     mean = flat(prior.denoise(structures, SIGMA), replicas)[:1]
     spread = prior.spread(SIGMA)
     covariance = measurement.covariance(spread)
@@ -115,7 +115,7 @@ def test_the_loop_samples_the_posterior():
     start = structures_at(prior.mean.repeat(replicas, 1, 1))
     made = sample(
         start,
-        Decoupled(prior, measurement, 8, 1.0, UNCUT),
+        Decoupled(prior, measurement, 8, Temperature(1.0, 0.0), UNCUT),
         karras_grid(10, 0.02, 20.0, 7.0),
         StepConfig(churn=1.0),
         streams(replicas),
@@ -137,7 +137,9 @@ def test_temperature_scales_the_covariance():
     replicas = 2000
     structures = structures_at(prior.mean.repeat(replicas, 1, 1))
     noise = replica_noise(structures, streams(replicas))
-    samples = flat(Decoupled(prior, measurement, 8, 0.25, UNCUT).estimate(structures, SIGMA, noise), replicas)
+    samples = flat(
+        Decoupled(prior, measurement, 8, Temperature(0.25, 0.0), UNCUT).estimate(structures, SIGMA, noise), replicas
+    )
     assert covariance_z(samples, 0.25 * measurement.covariance(prior.spread(SIGMA))).abs().max() < 4.5
 
 
@@ -148,13 +150,27 @@ class BentMeasurement(LinearMeasurement):
         return super().residuals(structures).sin() * 3
 
 
+def test_steps_approach_the_mode_of_a_nonlinear_measurement():
+    """There the gradient of U vanishes."""
+    prior, measurement = example(n=4, points=10)
+    bent = BentMeasurement(measurement.matrix, measurement.data, measurement.sigma)
+    structures = noisy(prior, 1)
+    mean, spread = prior.denoise(structures, SIGMA), prior.spread(SIGMA)
+    slopes = []
+    for iterations in (1, 2, 4, 12):
+        found = Decoupled(prior, bent, iterations, None, UNCUT).estimate(structures, SIGMA, no_noise)
+        residuals, jacobian = bent.linearise(structures.at(found))
+        slopes.append(float(((found - mean) / spread**2 + torch.einsum("k,knc->nc", residuals[0], jacobian)).norm()))
+    assert slopes[0] > slopes[1] > slopes[2] and slopes[3] < 1e-6 * slopes[0]
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_decoupled_replica_does_not_depend_on_its_batch(temperature):
     prior, measurement = example()
     bent = BentMeasurement(measurement.matrix, measurement.data, measurement.sigma)
     structures = noisy(prior, 4)
     far = structures.at(structures.positions + torch.arange(8.0)[:, None] * 0.3)  # gradients of different sizes
-    guidance = Decoupled(prior, bent, 4, temperature, 0.3)
+    guidance = Decoupled(prior, bent, 4, Temperature(temperature, 0.0), 0.3)
     together = flat(guidance.estimate(far, SIGMA, replica_noise(far, streams(4))), 4)
     for k in range(4):
         alone = guidance.estimate(far[k], SIGMA, replica_noise(far[k], [streams(4)[k]]))
@@ -169,7 +185,9 @@ def test_guidance_is_cut_at_the_largest_displacement(kind):
     clean = prior.denoise(structures, SIGMA)
 
     def displacement(largest):
-        config = GuidanceConfig(kind=kind, iterations=1, temperature=0.0, largest=largest)
+        config = SamplingConfig(
+            guidance=GuidanceConfig(kind=kind, iterations=1, largest=largest), temperature=Temperature(0.0, 0.0)
+        )
         return make_guidance(config, prior, strong).estimate(structures, SIGMA, no_noise) - clean
 
     free, cut = displacement(UNCUT), displacement(0.1)
@@ -181,10 +199,18 @@ def test_guidance_is_cut_at_the_largest_displacement(kind):
 
 def test_guidance_by_name():
     prior, measurement = example()
-    assert make_guidance(GuidanceConfig(kind="none"), prior, measurement) == Unguided(prior)
-    assert make_guidance(GuidanceConfig(), prior, None) == Unguided(prior)
-    assert make_guidance(GuidanceConfig(kind="dps", strength=0.0), prior, measurement).strength == 0.0
-    assert not make_guidance(GuidanceConfig(kind="dps-fixed"), prior, measurement).jacobian
+
+    def made(likelihood=measurement, solver="stochastic", churn=1.0, **settings):
+        step = StepConfig(solver, churn)
+        config = SamplingConfig(guidance=GuidanceConfig(**settings), step=step, temperature=COLD)
+        return make_guidance(config, prior, likelihood)
+
+    assert made(kind="none") == Unguided(prior, COLD) == made(None)
+    assert made(kind="dps", strength=0.0).strength == 0.0
+    assert not made(kind="dps-fixed").jacobian
+    # A draw where all noise is renewed, a mean where part of it is kept.
+    assert made().temperature == COLD
+    assert made(churn=0.5).temperature is made(solver="multistep").temperature is None
 
 
 @pytest.mark.parametrize(
@@ -193,10 +219,10 @@ def test_guidance_by_name():
         {"batch": 0},
         {"minimum_distance": -0.1},
         {"step": StepConfig(churn=1.1)},
-        {"step": StepConfig(noise_scale=-1.0)},
         {"guidance": GuidanceConfig(iterations=0)},
-        {"guidance": GuidanceConfig(temperature=-1.0)},
-        {"guidance": GuidanceConfig(temperature=float("nan"))},
+        {"temperature": Temperature(-1.0)},
+        {"temperature": Temperature(float("nan"))},
+        {"temperature": Temperature(1.0, -0.1)},
         {"guidance": GuidanceConfig(largest=0.0)},
     ],
     ids=str,

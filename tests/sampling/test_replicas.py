@@ -16,9 +16,8 @@ from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.prior import Prior
 from glass_ml.sampling.config import GuidanceConfig, SamplingConfig
 from glass_ml.sampling.guidance import Decoupled
-from glass_ml.sampling.loop import StepConfig
 from glass_ml.sampling.run import batches_of, invert_target, run_replicas, sample_batch, sample_prior
-from glass_ml.sampling.schedules import ScheduleConfig
+from glass_ml.sampling.schedules import ScheduleConfig, Temperature
 from glass_ml.structures.neighbours import neighbour_pairs
 from glass_ml.structures.packing import random_packing
 from glass_ml.structures.random import generator
@@ -26,8 +25,7 @@ from glass_ml.structures.random import generator
 N_ATOMS = 24
 CONFIG = SamplingConfig(
     schedule=ScheduleConfig(steps=6, sigma_max=1.0),
-    step=StepConfig(noise_scale=0.8),
-    guidance=GuidanceConfig(iterations=2, temperature=1.0),
+    temperature=Temperature(0.6),
     batch=2,
 )
 
@@ -108,7 +106,7 @@ def test_a_replica_depends_on_seed_and_number_not_on_its_batch(prior):
 def test_a_guided_estimate_does_not_depend_on_its_batch(prior, target):
     streams = [generator(0, k) for k in range(3)]
     structures = random_packing({"Si": 1.0}, 0.05, N_ATOMS, streams).to(dtype=torch.float64)
-    guidance = Decoupled(copy.deepcopy(prior).double(), build_likelihood(target, structures), 3, 0.0, 0.3)
+    guidance = Decoupled(copy.deepcopy(prior).double(), build_likelihood(target, structures), 3, None, 0.3)
     together = guidance.estimate(structures, 0.3, torch.zeros_like)
     alone = torch.cat([guidance.estimate(single, 0.3, torch.zeros_like) for single in structures.split()])
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-7)
@@ -117,7 +115,9 @@ def test_a_guided_estimate_does_not_depend_on_its_batch(prior, target):
 
 def test_guidance_lowers_the_misfit_and_limits_are_kept(prior, target):
     free = sample_prior(prior, target.composition, target.density, 48, 2, 0, CONFIG)
-    cold = replace(CONFIG, guidance=GuidanceConfig(iterations=4, temperature=0.0), minimum_distance=1.2)
+    cold = replace(
+        CONFIG, guidance=GuidanceConfig(iterations=4), temperature=Temperature(0.0, 0.0), minimum_distance=1.2
+    )
     guided = invert_target(target, prior, 2, 48, 0, cold)
     likelihood = build_likelihood(target, guided)
     assert (likelihood.chi2(guided) < 0.5 * likelihood.chi2(free)).all()
@@ -128,7 +128,8 @@ def test_guidance_lowers_the_misfit_and_limits_are_kept(prior, target):
     assert fractional.min() >= -1e-5 and fractional.max() <= 1 + 1e-5
 
 
-def test_progress_is_reported_with_the_fit_of_every_measurement(prior, target):
+def test_progress_is_reported_with_the_fit_of_every_measurement(prior, target, monkeypatch):
+    monkeypatch.setattr("glass_ml.sampling.run.REPORT_EVERY", 5)
     seen = []
     sample_batch(
         prior, {"Si": 1.0}, 0.05, N_ATOMS, [0], 0, CONFIG, target=target, report=lambda *what: seen.append(what)

@@ -10,7 +10,7 @@ from gaussian_prior import CENTRE, GaussianPrior, streams, structures_at
 from glass_ml.sampling.constraints import no_constraint
 from glass_ml.sampling.guidance import Unguided
 from glass_ml.sampling.loop import StepConfig, replica_noise, sample
-from glass_ml.sampling.schedules import ScheduleConfig, karras_grid, noise_levels
+from glass_ml.sampling.schedules import ScheduleConfig, Temperature, karras_grid, noise_levels
 from glass_ml.sampling.steps import multistep, renoise, stochastic_step
 
 WIDTH, HIGH, LOW = 0.3, 2.0, 0.05
@@ -21,9 +21,12 @@ def start_of(replicas: int):
     return structures_at(PRIOR.mean.repeat(replicas, 1, 1))
 
 
-def run(levels: list[float], step: StepConfig, replicas: int, seed: int = 0) -> torch.Tensor:
+def run(levels: list[float], step: StepConfig, replicas: int, draws: float = 0.0, heat: float = 1.0) -> torch.Tensor:
     """Displacements (S, 6) of the samples from the prior's mean."""
-    made = sample(start_of(replicas), Unguided(PRIOR), levels, step, streams(replicas, seed), constraint=no_constraint)
+    made = sample(
+        start_of(replicas), Unguided(PRIOR, Temperature(draws, 0.0)), levels, step, streams(replicas),
+        constraint=no_constraint, temperature=Temperature(heat, 0.0),
+    )  # fmt: skip
     return made.positions.reshape(replicas, 6) - CENTRE
 
 
@@ -113,7 +116,21 @@ def test_unguided_loop_samples_the_prior(step, restarts):
     assert correlation.abs().max() < 5 / math.sqrt(replicas)
 
 
-@pytest.mark.parametrize("step", [StepConfig(churn=1.0), StepConfig(churn=0.5), StepConfig(churn=1.0, noise_scale=0.6)])
+@pytest.mark.parametrize("temperature", [1.0, 0.25])
+@pytest.mark.parametrize("step", [StepConfig(churn=1.0), StepConfig("multistep")], ids=["draws", "means"])
+def test_temperature_is_that_of_the_samples(step, temperature):
+    """p(x)^(1/T) of a Gaussian has T times its variance."""
+    replicas = 700
+    draws = temperature if step.churn == 1 and step.solver == "stochastic" else 0.0
+    samples = run(karras_grid(60, 0.01, 10.0, 7.0), step, replicas, draws, temperature)
+    assert samples.std() == pytest.approx(temperature**0.5 * WIDTH, rel=5 / math.sqrt(2 * samples.numel()) + 0.01)
+
+
+def test_temperature_by_noise_level():
+    assert [Temperature(0.3, 0.1).at(sigma) for sigma in (2.0, 0.11, 0.1, 0.02)] == [0.3, 0.3, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("step", [StepConfig(churn=1.0), StepConfig(churn=0.5)])
 def test_renewed_noise_around_mean_estimates_follows_its_variance_recursion(step):
     """Mean estimates in place of draws lose their own spread: the stochastic solver alone samples colder."""
     levels, replicas = karras_grid(30, LOW, HIGH, 7.0), 500
@@ -121,7 +138,7 @@ def test_renewed_noise_around_mean_estimates_follows_its_variance_recursion(step
     for sigma, lower in pairwise(levels):
         a = PRIOR.shrink(sigma)
         kept = a + lower / sigma * math.sqrt(1 - step.churn**2) * (1 - a)
-        variance = kept**2 * variance + (lower * step.churn * step.noise_scale) ** 2
+        variance = kept**2 * variance + (lower * step.churn) ** 2
     samples = run(levels, step, replicas)
     expected = PRIOR.shrink(LOW) * math.sqrt(variance)
     assert samples.std() == pytest.approx(expected, rel=5 / math.sqrt(2 * samples.numel()))
