@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from glass_ml.config import as_mapping, build
 from glass_ml.errors import InputError
@@ -24,7 +25,7 @@ from glass_ml.files import write_json
 from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.prior import Prior
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ARCHITECTURE = "angular"
 WEIGHTS, CARD = "model.safetensors", "model.json"
 REQUIRED = (
@@ -36,6 +37,7 @@ REQUIRED = (
     "sigma_max",
     "held_out_loss",
     "shortest",
+    "density_range",
     "system",
 )
 
@@ -85,9 +87,9 @@ def read_card(folder: Path | str) -> dict[str, Any]:
     missing = [key for key in REQUIRED if not isinstance(card, dict) or key not in card]
     if missing:
         raise InputError(f"not a prior: '{missing[0]}' is missing", str(path), mend)
-    if card["format_version"] != FORMAT_VERSION:
+    if card["format_version"] not in range(1, FORMAT_VERSION + 1):
         raise InputError(
-            f"format version {card['format_version']} is not the version {FORMAT_VERSION} that this release reads",
+            f"format version {card['format_version']} is above the version {FORMAT_VERSION} that this release reads",
             str(path),
             "update glass_ml",
         )
@@ -113,11 +115,13 @@ def load_prior(folder: Path | str) -> Prior:
     try:
         losses = {float(k): float(v) for k, v in card["held_out_loss"].items()}
         shortest = [(int(a), int(b), float(r)) for a, b, r in card["shortest"]]
-        if not all(0 < value < math.inf for pair in losses.items() for value in pair):
+        low, high = (float(density) for density in card["density_range"])
+        if not all(0 < value < math.inf for pair in (*losses.items(), (low, high)) for value in pair):
             raise ValueError
     except (AttributeError, TypeError, ValueError):
-        raise InputError("'held_out_loss' or 'shortest' is malformed", str(folder / CARD), mend) from None
-    prior = Prior(tuple(card["elements"]), network, losses, shortest)
+        place = "'held_out_loss', 'shortest' or 'density_range'"
+        raise InputError(f"{place} is malformed", str(folder / CARD), mend) from None
+    prior = Prior(tuple(card["elements"]), network, losses, shortest, (low, high))
     try:
         weights = load_file(path)
     except FileNotFoundError:
@@ -125,9 +129,25 @@ def load_prior(folder: Path | str) -> Prior:
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"corrupted weights: {str(error).splitlines()[0]}", str(path), mend) from None
     try:
+        if card["format_version"] == 1:
+            weights = _from_version_1(weights, network)
         prior.load_state_dict(weights)
-    except RuntimeError:
+    except (KeyError, RuntimeError):
         raise InputError("the weights do not fit the architecture in model.json", str(path), mend) from None
     if not all(torch.isfinite(w).all() for w in weights.values()):
         raise InputError("the weights are not finite numbers", str(path), mend)
     return prior.eval().requires_grad_(False)
+
+
+def _from_version_1(weights: dict[str, Tensor], network: NetworkConfig) -> dict[str, Tensor]:
+    # Version 1 knew neither density nor composition, and carried an atom update that nothing read.
+    unread = tuple(f"network.layers.{network.layers - 1}.atom_{end}." for end in ("in", "out"))
+    new = {
+        name.replace("network.noise.", "network.condition."): weight
+        for name, weight in weights.items()
+        if not name.startswith(unread)
+    }
+    first = new["network.condition.0.weight"]
+    new["network.condition.0.weight"] = torch.cat([first, first.new_zeros(len(first), 1)], dim=1)
+    new["network.composition.weight"] = first.new_zeros(network.features, network.features)
+    return new

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from glass_ml.priors.datamodule import VALIDATION_SIGMAS, Noisy
+from glass_ml.priors.dataset import StructureFile
 from glass_ml.priors.network import NetworkConfig
+from glass_ml.priors.optimiser import MatrixOptimiser
 from glass_ml.priors.prior import Prior
 
 
@@ -24,25 +26,33 @@ class TrainingConfig:
     Attributes:
         steps: optimiser steps.
         batch: structures per step and process.
-        learning_rate: peak of the schedule; cosine to zero over `steps`.
+        learning_rate: of Adam, which trains vectors and embeddings; peak of the schedule, cosine to zero over `steps`.
+        matrix_rate: of the orthogonalised steps that train weight matrices (`MatrixOptimiser`), on the same schedule;
+            0 leaves them to Adam.
         warmup: steps of linear warm-up.
         clip: largest norm of the gradient.
         ema: decay of the moving average of the weights, approached as (1 + n) / (10 + n).
         epoch_steps: steps between validations and checkpoints.
         validation_structures: held-out structures used at most.
         threads: CPU threads; 0 leaves torch's choice.
+        precision: of the training steps; "bf16-mixed" computes matrix products in bfloat16, where the processor has it.
+            Held-out losses and the weights that are kept are float32.
+        compile: whether torch.compile makes the training steps; where it fails they go on without.
         seed: of the initial weights and of the noise.
     """
 
     steps: int = 24000
     batch: int = 2
     learning_rate: float = 2e-3
+    matrix_rate: float = 0.01
     warmup: int = 200
     clip: float = 1.0
     ema: float = 0.999
     epoch_steps: int = 500
     validation_structures: int = 8
     threads: int = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    compile: bool = False
     seed: int = 0
 
 
@@ -56,13 +66,16 @@ class DenoisingModule(pl.LightningModule):
         elements: atomic numbers the prior knows.
         network: fields of `NetworkConfig`.
         training: fields of `TrainingConfig`.
+        density_range: smallest and largest number density of the data, atoms/Å^3.
     """
 
-    def __init__(self, elements: list[int], network: dict[str, Any], training: dict[str, Any]):
+    def __init__(
+        self, elements: list[int], network: dict[str, Any], training: dict[str, Any], density_range: list[float]
+    ):
         super().__init__()
         self.save_hyperparameters()
         self.training_config = TrainingConfig(**training)
-        self.prior = Prior(tuple(elements), NetworkConfig(**network))
+        self.prior = Prior(tuple(elements), NetworkConfig(**network), density_range=density_range)
         self.average = AveragedModel(self.prior, avg_fn=self._ramped_average)
         self.average.requires_grad_(False)
 
@@ -100,16 +113,17 @@ class DenoisingModule(pl.LightningModule):
 
     def validation_step(self, batch: Noisy, batch_idx: int) -> None:
         """Held-out loss of the averaged weights, per noise level."""
-        loss = self.loss(self.averaged, batch)
+        with torch.autocast(self.device.type, enabled=False):
+            loss = self.loss(self.averaged, batch)
         level = min(VALIDATION_SIGMAS, key=lambda s: abs(s - float(batch.sigma[0])))
         options: dict[str, Any] = {"batch_size": 1, "sync_dist": True, "on_epoch": True}
         self.log(f"val/loss_{level:g}", loss, **options)
         self.log("val/loss", loss, prog_bar=True, **options)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam with warm-up and cosine decay to zero."""
+        """Matrix steps and Adam, with warm-up and cosine decay to zero."""
         config = self.training_config
-        optimizer = torch.optim.Adam(self.prior.parameters(), lr=config.learning_rate)
+        optimizer = MatrixOptimiser(self.prior.parameters(), matrix_rate=config.matrix_rate, rate=config.learning_rate)
 
         def scale(step: int) -> float:
             warm = min(1.0, (step + 1) / max(1, config.warmup))
@@ -119,8 +133,8 @@ class DenoisingModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def new_module(elements: tuple[int, ...], network: NetworkConfig, training: TrainingConfig) -> DenoisingModule:
-    """A module with weights drawn from the training seed."""
+def new_module(data: StructureFile, network: NetworkConfig, training: TrainingConfig) -> DenoisingModule:
+    """A module for a data set, with weights drawn from the training seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        return DenoisingModule(list(elements), asdict(network), asdict(training))
+        return DenoisingModule(list(data.elements), asdict(network), asdict(training), list(data.meta["density_range"]))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from glass_ml.errors import InputError
 
 DEGREES = 4  # l = 0, 1, 2, 3
 HARMONICS = DEGREES**2
+BLOCK, BLOCK_GPU = 2048, 1 << 18  # edges worked on at a time without gradients
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,21 @@ def gather_sum(values: Tensor, index: Tensor, size: int) -> Tensor:
 class AngularLayer(nn.Module):
     """One round: neighbour densities, their projection on the edges, edge update, atom update."""
 
-    def __init__(self, features: int, channels: int):
+    def __init__(self, features: int, channels: int, *, last: bool):
         super().__init__()
         self.weight = nn.Linear(features, channels)
         self.edge_in = nn.Linear(features + 2 * channels * DEGREES, features)
         self.from_first = nn.Linear(features, features, bias=False)
         self.from_second = nn.Linear(features, features, bias=False)
         self.edge_out = nn.Linear(features, features)
-        self.atom_in = nn.Linear(2 * features, features)
-        self.atom_out = nn.Linear(features, features)
+        # The read-out takes edges: the last layer leaves the atoms as they are.
+        self.atom_in = None if last else nn.Linear(2 * features, features)
+        self.atom_out = None if last else nn.Linear(features, features)
+
+    def shares(self, edge: Tensor, harmonics: Tensor, envelope: Tensor) -> Tensor:
+        """What each edge adds to the neighbour density of its receiving atom, (E, 16 C)."""
+        weight = self.weight(edge) * envelope
+        return (harmonics[:, :, None] * weight[:, None, :]).flatten(1)
 
     def forward(
         self,
@@ -113,12 +121,11 @@ class AngularLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Update atom (N, F) and edge (E, F) features.
 
-        `harmonics` (E, 16, 1) and `by_degree` (E, 4, 16), the same values with one row per l, describe the
+        `harmonics` (E, 16) and `by_degree` (E, 4, 16), the same values with one row per l, describe the
         direction of each edge; `envelope` (E, 1) takes it smoothly to zero at the cutoff.
         """
         n = atom.shape[0]
-        weight = self.weight(edge) * envelope
-        density = gather_sum((harmonics * weight[:, None, :]).flatten(1), i, n).view(n, HARMONICS, -1)
+        density = gather_sum(self.shares(edge, harmonics, envelope), i, n).view(n, HARMONICS, -1)
         there = torch.bmm(by_degree, density.index_select(0, i))  # (E, 4, C)
         # Seen from j the edge points back: odd l change sign, which the next linear map absorbs.
         back = torch.bmm(by_degree, density.index_select(0, j))
@@ -127,8 +134,9 @@ class AngularLayer(nn.Module):
             self.edge_in(seen) + self.from_first(atom).index_select(0, i) + self.from_second(atom).index_select(0, j)
         )
         edge = edge + self.edge_out(silu(hidden))
-        received = gather_sum(edge * envelope, i, n)
-        atom = atom + self.atom_out(silu(self.atom_in(torch.cat([atom, 0.25 * received], dim=1))))
+        if self.atom_in is not None and self.atom_out is not None:
+            received = gather_sum(edge * envelope, i, n)
+            atom = atom + self.atom_out(silu(self.atom_in(torch.cat([atom, 0.25 * received], dim=1))))
         return atom, edge
 
 
@@ -149,14 +157,13 @@ class AngularNetwork(nn.Module):
         self.config = config
         width = config.features
         self.element = nn.Embedding(n_elements, width)
-        self.noise = nn.Sequential(nn.Linear(17, width), nn.SiLU(), nn.Linear(width, width))
+        self.composition = nn.Linear(width, width, bias=False)
+        self.condition = nn.Sequential(nn.Linear(18, width), nn.SiLU(), nn.Linear(width, width))
         self.distance = nn.Linear(config.radial, width)
         self.from_first = nn.Linear(width, width, bias=False)
         self.from_second = nn.Linear(width, width, bias=False)
-        layers = [AngularLayer(width, config.channels) for _ in range(config.layers)]
-        for unread in (layers[-1].atom_in, layers[-1].atom_out):  # the read-out takes edges; DDP waits for gradients
-            unread.requires_grad_(False)
-        self.layers = nn.ModuleList(layers)
+        last = config.layers - 1
+        self.layers = nn.ModuleList(AngularLayer(width, config.channels, last=k == last) for k in range(config.layers))
         self.readout = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
         self.register_buffer("centres", torch.linspace(0.0, config.cutoff, config.radial), persistent=False)
         self.register_buffer("frequencies", torch.arange(1.0, 9.0) * 0.5, persistent=False)
@@ -164,7 +171,16 @@ class AngularNetwork(nn.Module):
         one_row_per_degree = nn.functional.one_hot(degree, DEGREES).t().float().contiguous()
         self.register_buffer("one_row_per_degree", one_row_per_degree, persistent=False)
 
-    def forward(self, vectors: Tensor, i: Tensor, j: Tensor, species: Tensor, log_sigma: Tensor) -> Tensor:
+    def forward(
+        self,
+        vectors: Tensor,
+        i: Tensor,
+        j: Tensor,
+        species: Tensor,
+        system: Tensor,
+        log_sigma: Tensor,
+        density: Tensor,
+    ) -> Tensor:
         """Displacements (N, 3).
 
         Args:
@@ -172,22 +188,83 @@ class AngularNetwork(nn.Module):
             i: receiving atom of each directed edge, (E,).
             j: sending atom, (E,).
             species: element index of each atom, (N,).
-            log_sigma: natural logarithm of the noise level (Å) of each atom, (N,).
+            system: system that each atom belongs to, (N,).
+            log_sigma: natural logarithm of the noise level (Å) of each system, (S,).
+            density: of each system, (S,), -1 and 1 at the ends of the range that was trained on.
         """
-        distance = (vectors.square().sum(-1, keepdim=True) + 1e-8).sqrt()
-        unit = vectors / distance
-        envelope = 0.5 * (torch.cos(distance.clamp(max=self.config.cutoff) * (math.pi / self.config.cutoff)) + 1)
-        spacing = self.config.cutoff / (self.config.radial - 1)
-        radial = torch.exp(-0.5 * ((distance - self.centres) / spacing) ** 2)
+        atom = self._atoms(species, system, log_sigma, density)
+        if not torch.is_grad_enabled():
+            return self._in_blocks(vectors, i, j, atom)
+        unit, envelope, radial = self._describe(vectors)
         harmonics = spherical_harmonics(unit)
         by_degree = harmonics[:, None, :] * self.one_row_per_degree
-
-        phase = log_sigma[:, None] * self.frequencies
-        level = torch.cat([log_sigma[:, None], phase.sin(), phase.cos()], dim=1)
-        atom = self.element(species) + self.noise(level)
         edge = (
             self.distance(radial) + self.from_first(atom).index_select(0, i) + self.from_second(atom).index_select(0, j)
         )
         for layer in self.layers:
-            atom, edge = layer(atom, edge, i, j, harmonics[:, :, None], by_degree, envelope)
+            atom, edge = layer(atom, edge, i, j, harmonics, by_degree, envelope)
         return gather_sum(self.readout(edge) * envelope * unit, i, atom.shape[0])
+
+    def _describe(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit vectors (E, 3), envelope (E, 1) and radial functions (E, R) of edges."""
+        distance = (vectors.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+        envelope = 0.5 * (torch.cos(distance.clamp(max=self.config.cutoff) * (math.pi / self.config.cutoff)) + 1)
+        spacing = self.config.cutoff / (self.config.radial - 1)
+        return vectors / distance, envelope, torch.exp(-0.5 * ((distance - self.centres) / spacing) ** 2)
+
+    def _atoms(self, species: Tensor, system: Tensor, log_sigma: Tensor, density: Tensor) -> Tensor:
+        """First features of the atoms, (N, F)."""
+        phase = log_sigma[:, None] * self.frequencies
+        level = torch.cat([log_sigma[:, None], phase.sin(), phase.cos(), density[:, None]], dim=1)
+        element = self.element(species)
+        n_systems = log_sigma.shape[0]
+        amounts = gather_sum(torch.ones_like(element[:, :1]), system, n_systems).clamp(min=1)
+        composition = gather_sum(element, system, n_systems) / amounts
+        of_system = self.condition(level) + self.composition(composition)
+        return element + of_system.index_select(0, system)
+
+    def _in_blocks(self, vectors: Tensor, i: Tensor, j: Tensor, atom: Tensor) -> Tensor:
+        """`forward` without gradients: a layer is one walk over blocks of edges, of which only the features remain.
+
+        What a block makes, and the neighbour densities that it adds to, stays in a processor's cache; memory per atom
+        is that of the edge features.
+        """
+        n, n_edges = atom.shape[0], vectors.shape[0]
+        layers = [cast(AngularLayer, layer) for layer in self.layers]
+        size = BLOCK if vectors.device.type == "cpu" else BLOCK_GPU
+        blocks = [slice(first, min(first + size, n_edges)) for first in range(0, n_edges, size)]
+        unit, envelope = torch.empty_like(vectors), vectors.new_empty(n_edges, 1)
+        harmonics, edge = vectors.new_empty(n_edges, HARMONICS), vectors.new_empty(n_edges, self.config.features)
+        density = vectors.new_zeros(n, HARMONICS * self.config.channels)
+        first, second = self.from_first(atom), self.from_second(atom)
+        for b in blocks:
+            unit[b], envelope[b], radial = self._describe(vectors[b])
+            harmonics[b] = spherical_harmonics(unit[b])
+            edge[b] = self.distance(radial).add_(first.index_select(0, i[b])).add_(second.index_select(0, j[b]))
+            density.index_add_(0, i[b], layers[0].shares(edge[b], harmonics[b], envelope[b]))
+        displacement = vectors.new_zeros(n, 3)
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
+            first, second = layer.from_first(atom), layer.from_second(atom)
+            received, after = torch.zeros_like(atom), torch.zeros_like(density)
+            for b in blocks:
+                own, sender, features = i[b], j[b], edge[b]
+                by_degree = harmonics[b, None, :] * self.one_row_per_degree
+                seen = [
+                    torch.bmm(by_degree, density.index_select(0, k).view(-1, HARMONICS, self.config.channels)).flatten(
+                        1
+                    )
+                    for k in (own, sender)
+                ]
+                hidden = layer.edge_in(torch.cat([features, *seen], dim=1))
+                hidden += first.index_select(0, own)
+                hidden += second.index_select(0, sender)
+                features += layer.edge_out(silu(hidden, inplace=True))
+                if following is None:
+                    displacement.index_add_(0, own, self.readout(features) * envelope[b] * unit[b])
+                else:
+                    received.index_add_(0, own, features * envelope[b])
+                    after.index_add_(0, own, following.shares(features, harmonics[b], envelope[b]))
+            if layer.atom_in is not None and layer.atom_out is not None:
+                atom = atom + layer.atom_out(silu(layer.atom_in(torch.cat([atom, 0.25 * received], dim=1))))
+                density = after
+        return displacement

@@ -24,6 +24,8 @@ class Prior(nn.Module):
         config: size of the network.
         losses: held-out loss at noise levels (Å), from which `spread` follows; unknown for an untrained prior.
         shortest: rows [Z1, Z2, distance (Å)] of the shortest distances in the training data.
+        density_range: smallest and largest number density (atoms/Å^3) that it was trained on; a structure outside is
+            denoised as one at the nearer end.
     """
 
     species_of: Tensor
@@ -34,8 +36,10 @@ class Prior(nn.Module):
         config: NetworkConfig,
         losses: Mapping[float, float] | None = None,
         shortest: Sequence[Sequence[float]] = (),
+        density_range: Sequence[float] = (1.0, 1.0),
     ):
         super().__init__()
+        self.density_range = (float(density_range[0]), float(density_range[1]))
         self.shortest = list(shortest)
         self.losses = dict(sorted((losses or {}).items()))
         self.elements = tuple(elements)
@@ -83,10 +87,22 @@ class Prior(nn.Module):
         """
         positions = structures.positions
         level = torch.as_tensor(sigma, dtype=positions.dtype, device=positions.device)
-        level = level.expand(structures.n_systems)[structures.system]
+        level = level.expand(structures.n_systems)
         if pairs is None:
             pairs = neighbour_pairs(structures, self.config.cutoff)
         output = self.network(
-            pairs.vectors(structures), pairs.i, pairs.j, self.species(structures.numbers), level.log()
+            pairs.vectors(structures),
+            pairs.i,
+            pairs.j,
+            self.species(structures.numbers),
+            structures.system,
+            level.log(),
+            self._relative_density(structures).to(positions.dtype),
         )
-        return positions + c_out(level)[:, None] * output
+        return positions + c_out(level)[structures.system][:, None] * output
+
+    def _relative_density(self, structures: Structures) -> Tensor:
+        low, high = self.density_range
+        if high - low < 1e-3 * high:  # trained on one density: nothing to tell apart
+            return torch.zeros_like(structures.density)
+        return ((2 * structures.density - low - high) / (high - low)).clamp(-1, 1)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
 
-from glass_ml.priors.checkpoint import save_prior
 from glass_ml.priors.datamodule import DenoisingData
 from glass_ml.priors.dataset import StructureFile
 from glass_ml.priors.module import DenoisingModule, TrainingConfig, new_module
@@ -48,12 +49,14 @@ def train_prior(
         noise: distribution of the training noise.
         training: optimiser, length and seed.
         loggers: Lightning loggers.
-        trainer_options: passed to the Lightning trainer, such as accelerator, devices and strategy.
+        trainer_options: `accelerator`, `devices` and `num_nodes` of `new_trainer` (default: one CPU process).
         progress: show a progress bar.
 
     Returns:
         The held-out losses of the prior that was kept, by name; nothing in the other processes of a training.
     """
+    from glass_ml.priors.checkpoint import save_prior  # safetensors: benchmarks on a GPU machine do without
+
     state = Path(state)
     torch.set_flush_denormal(True)
     if training.threads:
@@ -61,21 +64,10 @@ def train_prior(
     checkpoints = ModelCheckpoint(
         dirpath=state, filename="best", monitor="val/loss", save_last=True, enable_version_counter=False
     )
-    options: dict[str, Any] = {"accelerator": "auto", "devices": "auto", **(trainer_options or {})}
-    trainer = pl.Trainer(
-        max_steps=training.steps,
-        gradient_clip_val=training.clip,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        callbacks=[checkpoints],
-        logger=list(loggers) or False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        log_every_n_steps=50,
-        **options,
+    trainer = new_trainer(
+        training, callbacks=[checkpoints], loggers=loggers, progress=progress, **trainer_options or {}
     )
-    module = new_module(data.elements, network, training)
+    module = new_module(data, network, training)
     batches = DenoisingData(
         data,
         noise,
@@ -91,7 +83,7 @@ def train_prior(
     if not trainer.is_global_zero:
         return {}
     best = state / "best.ckpt"
-    kept = new_module(data.elements, network, training)
+    kept = new_module(data, network, training)
     stored = torch.load(best if best.exists() else last, map_location="cpu", weights_only=True)
     kept.load_state_dict(stored["state_dict"])
     losses = _held_out_losses(kept, batches)
@@ -109,6 +101,62 @@ def train_prior(
     }
     save_prior(folder, kept.averaged, card)
     return {**losses, "mean": math.fsum(losses.values()) / len(losses)}
+
+
+class Compiling(Callback):
+    """Has torch.compile make the training steps of the network; where that fails, they go on without."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compile, and try on the first batch, without a trace in gradients or random numbers."""
+        module = cast(DenoisingModule, pl_module)
+        network = module.prior.network
+        loader: Any = trainer.train_dataloader
+        batch = module.transfer_batch_to_device(next(iter(loader)), module.device, 0)
+        try:
+            network.compile(dynamic=True)
+            with trainer.precision_plugin.forward_context():
+                loss = module.loss(module.prior, batch)
+            torch.autograd.grad(loss, [w for w in module.prior.parameters() if w.requires_grad])
+        except Exception as error:  # a compiler that is missing or old fails in many ways
+            network._compiled_call_impl = None
+            why = str(error).strip().splitlines() or [type(error).__name__]
+            warnings.warn(f"torch.compile failed, training goes on without it: {why[0]}", stacklevel=2)
+
+
+def new_trainer(
+    training: TrainingConfig,
+    *,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
+    progress: bool = True,
+    accelerator: str = "cpu",
+    devices: int = 1,
+    num_nodes: int = 1,
+) -> pl.Trainer:
+    """The Lightning trainer of a training; with several devices they share the items of a step."""
+    gpu_without = accelerator == "gpu" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    strategy: DDPStrategy | str = "auto"
+    if devices * num_nodes > 1:
+        # Every step uses every weight, and buffers are constants: nothing to look for, nothing to send but gradients.
+        strategy = DDPStrategy(static_graph=True, gradient_as_bucket_view=True, broadcast_buffers=False)
+    return pl.Trainer(
+        max_steps=training.steps,
+        gradient_clip_val=training.clip,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        callbacks=[*callbacks, *([Compiling()] if training.compile else [])],
+        precision="32-true" if gpu_without else training.precision,
+        logger=list(loggers) or False,
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        log_every_n_steps=50,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+    )
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ TIGHT = {"rtol": 0, "atol": 1e-9}
 def prior() -> Prior:
     """Untrained, with random weights large enough for its output to be far from linear."""
     torch.manual_seed(1)
-    made = Prior((8, 14), TINY).double()
+    made = Prior((8, 14), TINY, density_range=(0.03, 0.15)).double()
     with torch.no_grad():
         for weight in made.parameters():
             weight.mul_(1.7)
@@ -126,6 +126,23 @@ def test_longer_list_of_pairs_changes_nothing(prior):
     torch.testing.assert_close(given, prior.denoise(structures, 0.4), **TIGHT)
 
 
+@pytest.mark.parametrize("block", [7, 10**6])
+def test_blocks_of_edges_without_gradients_are_the_whole(prior, monkeypatch, block):
+    """Without gradients the network walks over blocks; with them it is the one that was trained."""
+    monkeypatch.setattr("glass_ml.priors.network.BLOCK", block)
+    batch = concatenate([glass(9, 0), glass(4, 1, 1.3 * CELL), glass(1, 2)])
+    levels = torch.tensor([0.1, 0.9, 0.3], dtype=torch.float64)
+    positions = batch.positions.clone().requires_grad_()
+    whole = prior.denoise(batch.at(positions), levels)
+    assert whole.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(prior.denoise(batch, levels), whole, rtol=0, atol=1e-10)
+    assert (whole - batch.positions).abs().max() > 1e-3
+    empty = glass(1, cell=20 * CELL)
+    with torch.no_grad():
+        assert torch.equal(prior.denoise(empty, 0.4), empty.positions)
+
+
 def test_elements_and_noise_level_matter(prior):
     structures = glass()
     swapped = Structures(structures.positions, structures.cell, 22 - structures.numbers, structures.system)
@@ -161,6 +178,40 @@ def test_gradients_of_the_network_in_float64(prior):
         return prior.denoise(structures.at(positions), 0.4, pairs)
 
     assert torch.autograd.gradcheck(denoised, structures.positions.requires_grad_(True), atol=1e-6)
+
+
+def test_density_conditions_the_output_up_to_the_ends_of_its_range():
+    """Neighbourhoods alone cannot tell densities apart here: every atom is out of reach of all others."""
+    torch.manual_seed(1)
+    conditioned = Prior((14,), TINY, density_range=(1e-4, 1e-3)).double().requires_grad_(False)
+    unconditioned = Prior((14,), TINY, density_range=(1e-3, 1e-3)).double().requires_grad_(False)
+    unconditioned.load_state_dict(conditioned.state_dict())
+    pair = torch.tensor([[0.0, 0, 0], [2.0, 0, 0]], dtype=torch.float64)
+
+    def gap(prior: Prior, density: float) -> float:
+        side = (2 / density) ** (1 / 3)
+        cell = side * torch.eye(3, dtype=torch.float64)[None]
+        first, second = prior.denoise(
+            Structures(pair, cell, torch.full((2,), 14), torch.zeros(2, dtype=torch.long)), 0.4
+        )
+        return float((second - first).norm())
+
+    inside = [gap(conditioned, density) for density in (1e-4, 4e-4, 1e-3)]
+    assert min(abs(a - b) for a, b in ((inside[0], inside[1]), (inside[1], inside[2]))) > 1e-6
+    assert gap(conditioned, 5e-5) == pytest.approx(inside[0]) and gap(conditioned, 2e-3) == pytest.approx(inside[2])
+    assert gap(unconditioned, 1e-4) == pytest.approx(gap(unconditioned, 1e-3))
+
+
+def test_composition_conditions_the_output(prior):
+    """The same pair of silicon atoms, with far-away oxygen in the cell and without."""
+    positions = torch.tensor([[0.0, 0, 0], [2.0, 0, 0], [10.0, 10, 10]], dtype=torch.float64)
+    cell = 20 * torch.eye(3, dtype=torch.float64)[None]
+
+    def moved(third: int) -> torch.Tensor:
+        numbers = torch.tensor([14, 14, third])
+        return displacement(prior, Structures(positions, cell, numbers, torch.zeros(3, dtype=torch.long)))[:2]
+
+    assert (moved(8) - moved(14)).abs().max() > 1e-4
 
 
 def test_lone_atom_stays(prior):

@@ -37,9 +37,15 @@ def edit(folder: Path, **changes) -> None:
 
 def test_round_trip(tmp_path):
     torch.manual_seed(7)
-    prior = Prior((8, 14), NetworkConfig(cutoff=3.3, features=8, layers=2, channels=3, radial=5))
-    losses = {"0.06": 0.7, "1.00": 0.2}
-    card = {"system": "x", "sigma_min": 0.02, "sigma_max": 1.8, "held_out_loss": losses, "shortest": [[8, 14, 1.5]]}
+    prior = Prior((8, 14), NetworkConfig(cutoff=3.3, features=8, layers=2, channels=3, radial=5), {}, (), (0.04, 0.2))
+    card = {
+        "system": "x",
+        "sigma_min": 0.02,
+        "sigma_max": 1.8,
+        "held_out_loss": {"0.06": 0.7, "1.00": 0.2},
+        "shortest": [[8, 14, 1.5]],
+        "density_range": [0.04, 0.2],
+    }
     save_prior(tmp_path / "prior", prior, card)
     loaded = load_prior(tmp_path / "prior")
     assert loaded.elements == (8, 14) and loaded.config == prior.config
@@ -49,6 +55,17 @@ def test_round_trip(tmp_path):
     with torch.no_grad():
         assert torch.equal(loaded.denoise(quartz, 0.3), prior.denoise(quartz, 0.3))
     assert sorted(p.name for p in (tmp_path / "prior").iterdir()) == [CARD, WEIGHTS]
+
+
+def test_a_prior_of_the_first_format_gives_what_it_gave():
+    """A folder and its output, kept from the time of that format."""
+    folder = Path(__file__).parent / "format-1"
+    kept = json.loads((folder / "expected.json").read_text())
+    crystal = bulk("SiO", "zincblende", a=4.6)
+    crystal.positions = kept["positions"]
+    denoised = load_prior(folder).denoise(from_atoms([crystal], torch.float32), kept["sigma"])
+    torch.testing.assert_close(denoised, torch.tensor(kept["denoised"]), rtol=0, atol=1e-5)
+    assert (denoised - torch.tensor(kept["positions"])).abs().max() > 1e-3
 
 
 def test_the_same_prior_gives_the_same_bytes(original, tmp_path):
@@ -128,7 +145,9 @@ def test_card_of_another_network(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, r"format version 2 .*update glass_ml"),
+        ({"format_version": 3}, r"format version 3 .*update glass_ml"),
+        ({"format_version": 0}, r"format version 0 .*update glass_ml"),
+        ({"format_version": "2"}, r"format version 2 .*update glass_ml"),
         ({"architecture": "mesh"}, "unknown architecture 'mesh'"),
         ({"elements": []}, "'elements'"),
         ({"elements": [14, 140]}, "'elements'"),
@@ -148,6 +167,8 @@ def test_card_of_another_network(folder):
         ({"held_out_loss": {"0": 0.5}}, "malformed"),
         ({"shortest": [[14, 14]]}, "malformed"),
         ({"shortest": 2.0}, "malformed"),
+        ({"density_range": [0.05]}, "malformed"),
+        ({"density_range": [-0.05, 0.1]}, "malformed"),
         *[({key: "removed"}, f"'{key}' is missing") for key in REQUIRED],
     ],
     ids=str,

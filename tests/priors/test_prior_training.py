@@ -15,6 +15,7 @@ from glass_ml.priors.checkpoint import CARD, WEIGHTS, load_prior, read_card
 from glass_ml.priors.datamodule import Noisy, collate
 from glass_ml.priors.dataset import StructureFile, write_structure_file
 from glass_ml.priors.module import DenoisingModule, TrainingConfig, new_module
+from glass_ml.priors.network import AngularNetwork
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -41,7 +42,7 @@ def uninterrupted(data, tmp_path_factory) -> Path:
 
 def in_a_process(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, tiny_training.__file__, *arguments], capture_output=True, text=True, timeout=180
+        [sys.executable, tiny_training.__file__, *arguments], capture_output=True, text=True, timeout=600
     )
 
 
@@ -88,13 +89,13 @@ def test_a_kill_behind_the_last_step_loses_nothing(data, uninterrupted, tmp_path
 def test_two_processes_train_as_one_with_twice_the_batch(data, tmp_path):
     """Gradients are averaged over processes, and items do not depend on which process draws them."""
     short = {"steps": 8, "batch": 1}
-    options = {"devices": 2, "strategy": "ddp", "training": short}
+    options = {"devices": 2, "training": short}
     done = in_a_process(str(data), str(tmp_path / "two"), str(tmp_path / "state-two"), json.dumps(options))
     assert done.returncode == 0, done.stderr[-2000:]
     assert sorted(p.name for p in (tmp_path / "two").iterdir()) == [CARD, WEIGHTS]
     train(data, tmp_path / "one", tmp_path / "state-one", {"training": {**short, "batch": 2}})
     two, one = load_prior(tmp_path / "two").state_dict(), load_prior(tmp_path / "one").state_dict()
-    start = new_module((14,), NETWORK, TrainingConfig(seed=5)).prior.state_dict()
+    start = new_module(StructureFile(data), NETWORK, TrainingConfig(seed=5)).prior.state_dict()
     moved = max(float((one[name] - start[name]).abs().max()) for name in one)
     apart = max(float((one[name] - two[name]).abs().max()) for name in one)
     assert apart < 1e-3 * moved
@@ -119,7 +120,7 @@ def test_loss_of_the_identity_is_one(data):
     """With the displacement set to nothing the loss is the mean square of the noise."""
     items = StructureFile(data)
     clean = items.structure(0)
-    module = new_module(items.elements, NETWORK, TrainingConfig())
+    module = new_module(items, NETWORK, TrainingConfig())
     torch.nn.init.zeros_(module.prior.network.readout[2].weight)
     torch.nn.init.zeros_(module.prior.network.readout[2].bias)
     noise = torch.randn(8, 3)
@@ -128,9 +129,10 @@ def test_loss_of_the_identity_is_one(data):
     torch.testing.assert_close(module.loss(module.prior, batch), expected, rtol=1e-3, atol=0)
 
 
-def test_new_weights_depend_on_the_seed_alone():
+def test_new_weights_depend_on_the_seed_alone(data):
+    items = StructureFile(data)
     state = torch.random.get_rng_state()
-    first, again, other = (new_module((14,), NETWORK, TrainingConfig(seed=s)).prior.state_dict() for s in (1, 1, 2))
+    first, again, other = (new_module(items, NETWORK, TrainingConfig(seed=s)).prior.state_dict() for s in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -139,7 +141,36 @@ def test_new_weights_depend_on_the_seed_alone():
 def test_every_trained_weight_has_a_gradient(data):
     """DDP waits for the gradient of every weight that asks for one."""
     items = StructureFile(data)
-    module = new_module(items.elements, NETWORK, TrainingConfig())
+    module = new_module(items, NETWORK, TrainingConfig())
     module.prior.denoise(items.structure(0), 0.3).square().sum().backward()
     silent = [n for n, w in module.prior.named_parameters() if w.requires_grad and w.grad is None]
     assert silent == []
+
+
+def test_training_goes_on_where_compiling_fails(data, uninterrupted, tmp_path, monkeypatch):
+    """One warning, and the same weights as of a training that was never to be compiled."""
+
+    def compile(self, **options):
+        def call(*arguments):
+            raise RuntimeError("No working C++ compiler found\nand many lines more")
+
+        self._compiled_call_impl = call
+
+    monkeypatch.setattr(AngularNetwork, "compile", compile)
+    with pytest.warns(UserWarning, match=r"goes on without it: No working C\+\+ compiler found$"):
+        train(data, tmp_path / "prior", tmp_path / "state", {"training": {"compile": True}})
+    weights = [load_prior(folder).state_dict() for folder in (tmp_path / "prior", uninterrupted)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_half_precision_learns_the_same(data, tmp_path):
+    """Steps in bfloat16 leave float32 weights, close to those of float32 steps but not the same."""
+    short = {"steps": 40, "batch": 4}
+    losses, weights = [], []
+    for precision in ("32-true", "bf16-mixed"):
+        folder = tmp_path / precision
+        losses.append(train(data, folder, tmp_path / f"s{precision}", {"training": {**short, "precision": precision}}))
+        weights.append(load_prior(folder).state_dict())
+    assert all(weight.dtype == torch.float32 for weight in weights[1].values())
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert losses[1]["mean"] == pytest.approx(losses[0]["mean"], rel=0.03)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from glass_ml.errors import InputError
 from glass_ml.priors.datamodule import VALIDATION_SIGMAS, DenoisingData, TrainingItems, ValidationItems, collate
 from glass_ml.priors.dataset import StructureFile, shortest_distances, write_structure_file
 from glass_ml.priors.noise import NoiseConfig
+from glass_ml.priors.rows import RowFile, RowWriter
 
 NAMES = [f"quench-{k}" for k in range(10)]
 
@@ -40,10 +43,9 @@ def test_structures_come_back_as_they_were(tmp_path):
     )
 
 
-def test_opening_does_not_read(tmp_path):
-    """Two gigabytes of positions, of which one structure is touched."""
-    data = prepared(tmp_path / "data")
-    assert all(isinstance(array, np.memmap) for array in (data.positions, data.cell, data.numbers, data.offsets))
+def test_neither_opening_nor_reading_keeps_what_was_read(tmp_path):
+    """Two gigabytes of positions, of which a tenth is read; mapped pages would count as resident."""
+    prepared(tmp_path / "data")
     rows = 170_000_000
     large = np.lib.format.open_memmap(
         tmp_path / "data" / "positions.npy", mode="w+", dtype=np.float32, shape=(rows, 3)
@@ -52,7 +54,49 @@ def test_opening_does_not_read(tmp_path):
     before = resident()
     again = StructureFile(tmp_path / "data")
     again.structure(3)
-    assert again.positions.nbytes > 2e9 and resident() - before < 5e7
+    for first in range(0, rows, rows // 100):
+        assert again.positions.rows(first, first + rows // 1000).shape == (rows // 1000, 3)
+    assert len(again.positions) == rows and resident() - before < 5e7
+
+
+def test_rows_are_those_of_numpy(tmp_path):
+    """Rows of any type and shape, as numpy wrote them, and as numpy reads what was written row by row."""
+    rng = np.random.default_rng(0)
+    for k, (dtype, shape) in enumerate(((np.float32, (3, 3)), (np.uint8, ()), (np.int64, (2,)), (np.bool_, ()))):
+        array = (100 * rng.random((50, *shape))).astype(dtype)
+        np.save(tmp_path / f"{k}.npy", array)
+        read = RowFile(tmp_path / f"{k}.npy")
+        np.testing.assert_array_equal(read.rows(7, 31), array[7:31])
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(read)).rows(49, 50), array[49:])
+        for outside in ((-1, 3), (3, 51), (5, 4)):
+            with pytest.raises(IndexError, match="of 50"):
+                read.rows(*outside)
+        writer = RowWriter(tmp_path / f"new-{k}.npy", dtype, shape)
+        for part in (array[:1], array[1:30], array[30:]):
+            writer.append(part)
+        writer.close()
+        np.testing.assert_array_equal(np.load(tmp_path / f"new-{k}.npy"), array)
+
+
+def test_writing_holds_one_structure_at_a_time(tmp_path):
+    """Frames that are counted while they live: a list of them would keep them all."""
+    alive = most = 0
+
+    def died():
+        nonlocal alive
+        alive -= 1
+
+    def frames():
+        nonlocal alive, most
+        for name in NAMES:
+            for atoms in quenches([name]):
+                weakref.finalize(atoms, died)
+                alive += 1
+                most = max(most, alive)
+                yield atoms
+
+    write_structure_file(tmp_path / "data", frames(), validation_share=0.2, source_path="data", source_md5="ab")
+    assert most <= 4 and StructureFile(tmp_path / "data").meta["structures"] == 20
 
 
 def test_frames_of_a_quench_are_on_one_side(tmp_path):
