@@ -61,6 +61,8 @@ def label(name: str) -> Label:
         case "diversity":
             words, unit = ("bond angles", "%/°") if rest == "angle" else ("g(r)", "")
             return Label("Diversity", f"Mean difference from the other replicas in {words}", unit, digits=3)
+        case "copied":
+            return Label("Diversity", "Surroundings copied from training structures", "%", 100, 1)
         case _:
             return Label("Other", name, digits=4)
 

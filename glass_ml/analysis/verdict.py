@@ -57,8 +57,13 @@ CRYSTALLINE_FAIR = 0.15
 REPLICAS_GOOD = 4
 """Replicas from which on a spread means something."""
 
-COPIES = 1e-3
-"""Mean g(r) difference between replicas below which they are copies of one structure (independent ones: 0.03)."""
+DISTINCT = 0.8
+"""Distance (see `diversity.pairwise_distances`) below which two replicas are one structure: frames of one quench at
+300 K have 0.3 to 0.7, independent quenches 0.93 to 1.1."""
+
+COPIED_GOOD, COPIED_FAIR = 0.03, 0.06
+"""Fraction of a structure's surroundings that training structures have too: up to 0.02 by chance, 0.10 where half of
+the structure is copied."""
 
 
 @dataclass(frozen=True)
@@ -248,17 +253,19 @@ def _certainty(
 ) -> list[Statement]:
     found = []
     n = int(metrics.get("n_structures", 1))
-    diversity = _mean(metrics.get("structure", {}), "diversity.gr")
+    diversity = metrics.get("diversity", {})
+    least = diversity.get("min")
+    apart = f"{diversity['mean']:.2f} on average, {least:.2f} at least (0: copies, 1: independent)" if diversity else ""
     if n == 1:
         found.append(Statement("certainty", "poor", "One structure only: nothing says how much others would differ."))
-    elif diversity is not None and diversity < COPIES:
-        found.append(
-            Statement("certainty", "poor", f"The {n} replicas are copies of each other: their spread means nothing.")
-        )
+    elif least is not None and least < DISTINCT:
+        text = f"Some of the {n} replicas are copies of each other, and their spread says too little: they differ by"
+        found.append(Statement("certainty", "poor", f"{text} {apart}."))
     else:
         level: Level = "good" if n >= REPLICAS_GOOD else "fair"
-        spread = f" They differ by {diversity:.3f} in g(r) on average." if diversity is not None else ""
-        found.append(Statement("certainty", level, f"{n} replicas; ± is their standard deviation.{spread}"))
+        distinct = f" The replicas are distinct: they differ by {apart}." if diversity else ""
+        found.append(Statement("certainty", level, f"{n} replicas; ± is their standard deviation.{distinct}"))
+    found += _copies(metrics.get("copies", {}))
     worst = max((float(measurements[name]["r_factor"]) for name in fitted), default=0.0)
     for name in held_out:
         r = float(measurements[name]["r_factor"])
@@ -279,3 +286,20 @@ def _certainty(
         )
     )
     return found
+
+
+def _copies(copies: Mapping[str, Any]) -> list[Statement]:
+    """Whether structures repeat what the prior was trained on."""
+    if "max" not in copies:
+        reason = f": {copies['not_checked']}" if "not_checked" in copies else ""
+        text = f"Whether the structures copy training data was not checked{reason}."
+        return [Statement("certainty", "none", text)]
+    level = _grade(copies["max"], COPIED_GOOD, COPIED_FAIR)
+    against = f"{copies['independent']} independent training structures"
+    if level == "good":
+        text = f"No copies of training data: {copies['max']:.1%} of the surroundings or less, as chance gives"
+        return [Statement("certainty", level, f"{text} ({against}).")]
+    worst = list(copies["fraction"]).index(copies["max"])
+    text = f"{copies['max']:.0%} of the surroundings in replica {worst} are copies of training structures"
+    source = f"number {copies['nearest'][worst]} in {copies['training']}"
+    return [Statement("certainty", level, f"{text}, mostly of {source} ({against}).")]

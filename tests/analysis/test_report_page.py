@@ -45,6 +45,15 @@ def write_folder(folder: Path, frames: list, system: str = "a-Test") -> Path:
             "second & last": {"kind": "neutron-fq", "use": "validate", **measured},
         },
         "structure": summary(describe(from_atoms(frames))),
+        "diversity": {"mean": 1.02, "min": 0.97},
+        "copies": {
+            "fraction": [0.005],
+            "mean": 0.005,
+            "max": 0.005,
+            "nearest": [3],
+            "independent": 54,
+            "training": "p",
+        },
     }
     write_json(folder / "metrics.json", metrics)
     lineage = {"system": system, "seed": 7, "model_name": HOSTILE, "params": json.dumps({"steps": 150})}
@@ -111,7 +120,9 @@ def test_the_answer_comes_first_and_everything_is_there(page):
     order = [
         "The structures fit the measurement and look realistic.",
         "Is it realistic?",
-        "Replica",
+        "The replicas are distinct: they differ by 1.02 on average",
+        "No copies of training data: 0.5% of the surroundings or less",
+        "Replica ",
         "The measurements",
         "diffraction: X-ray S(Q)",
         "second & last: Neutron F(Q)",

@@ -7,6 +7,8 @@ import pytest
 from glass_ml.analysis import verdict as rules
 from glass_ml.analysis.verdict import verdict
 
+SEARCHED = {"independent": 40, "training": "prepared/a-Si"}
+
 
 def metrics() -> dict:
     structure = {
@@ -20,7 +22,6 @@ def metrics() -> dict:
         "angle.Si-Si-Si.spread": 11.0,
         "angle.below75": 0.002,
         "order.crystalline": 0.02,
-        "diversity.gr": 0.04,
     }
     fit = {"kind": "xray-sq", "use": "fit", "n_points": 200, "chi2_reduced": 1.0, "r_factor": 0.08}
     held = {**fit, "use": "validate", "r_factor": 0.09}
@@ -28,6 +29,8 @@ def metrics() -> dict:
         "n_structures": 8,
         "measurements": {"diffraction": fit, "second": held},
         "structure": {name: {"mean": value, "std": 0.01} for name, value in structure.items()},
+        "diversity": {"mean": 1.01, "min": 0.95},
+        "copies": {"fraction": [0.0, 0.01], "mean": 0.005, "max": 0.01, "nearest": [7, 9], **SEARCHED},
     }
 
 
@@ -70,7 +73,9 @@ FIT, HELD, S = "measurements/diffraction", "measurements/second", "structure"
         (f"{S}/angle.below75/mean", 0.13, "realism", "poor"),
         (f"{S}/order.crystalline/mean", 0.14, "realism", "good"),
         (f"{S}/order.crystalline/mean", 0.50, "realism", "fair"),
-        (f"{S}/diversity.gr/mean", 0.0, "certainty", "poor"),
+        ("diversity/min", 0.81, "certainty", "good"),
+        ("diversity/min", 0.79, "certainty", "poor"),
+        ("copies/max", 0.029, "certainty", "good"),
         (f"{HELD}/r_factor", 0.115, "certainty", "good"),
         (f"{HELD}/r_factor", 0.20, "certainty", "fair"),
         (f"{HELD}/r_factor", 0.40, "certainty", "poor"),
@@ -140,3 +145,25 @@ def test_the_text_answers_the_three_questions_in_order():
     lines = verdict(metrics()).text().splitlines()
     questions = [line for line in lines if line.endswith("?")]
     assert questions == list(rules.QUESTIONS.values())
+
+
+def test_copies_of_training_data_are_said():
+    good = verdict(metrics()).text()
+    assert "The replicas are distinct: they differ by 1.01 on average, 0.95 at least" in good
+    assert "+ No copies of training data: 1.0% of the surroundings or less, as chance gives (40 independent" in good
+    for share, level, mark in ((0.05, "fair", "~"), (0.4, "poor", "-")):
+        changed = change("copies/max", share)
+        changed["copies"]["fraction"][1] = share
+        judged = verdict(changed)
+        assert judged.levels["certainty"] == level
+        words = (
+            f"{mark} {share:.0%} of the surroundings in replica 1 are copies of training structures, mostly of number 9"
+        )
+        assert words in judged.text() and "in prepared/a-Si (40 independent" in judged.text()
+
+
+def test_copies_that_were_not_looked_for_are_said_and_blamed_on_nobody():
+    judged = verdict({**metrics(), "copies": {"not_checked": "the training data (data/a-Si) are not here"}})
+    assert judged.levels["certainty"] == "good"
+    assert "? Whether the structures copy training data was not checked: the training data (data" in judged.text()
+    assert "was not checked." in verdict({**metrics(), "copies": {}}).text()
