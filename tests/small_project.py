@@ -35,6 +35,7 @@ def write_small_prior(folder: Path, seed: int = 0) -> Path:
         "sigma_min": 0.02,
         "sigma_max": 1.8,
         "shortest": [[14, 14, 2.0]],
+        "density_range": [0.042, 0.05],
         "held_out_loss": {"0.10": 0.5, "1.00": 0.9},
         "data_path": "data",
         "data_md5": "0" * 32 + ".dir",

@@ -21,6 +21,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="longest A-B bond in Å, such as Si-O=2.2 (default: the first minimum of g(r); may be repeated)",
     )
     parser.add_argument("--no-rings", action="store_true", help="leave the rings out (much faster for large cells)")
+    parser.add_argument(
+        "--training",
+        metavar="FILE",
+        help="look for copies of the structures in this file, such as data/a-Si/train.extxyz",
+    )
     parser.add_argument("--out", metavar="FILE", help="write the values of every structure: .csv or .json")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document with the values of every structure"
@@ -45,6 +50,7 @@ def parse_cutoffs(texts: list[str]) -> dict[str, float]:
 
 def run(args: argparse.Namespace) -> int:
     """Describe every file and print a table, or JSON."""
+    from glass_ml.analysis.diversity import copies
     from glass_ml.analysis.ensemble import describe, summary
     from glass_ml.files import write_json
     from glass_ml.structures.io import read_structures
@@ -53,10 +59,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out and suffix not in (".csv", ".json"):
         raise InputError(f"unknown file type '{suffix}'", f"--out {args.out}", "give a .csv or a .json file")
     cutoffs = parse_cutoffs(args.cutoff)
+    training = read_structures(args.training) if args.training else None
     described: dict[str, dict[str, Any]] = {}
     for path in dict.fromkeys(args.structures):
         print(f"{path} ...", file=sys.stderr)
-        described[path] = describe(read_structures(path), cutoffs, rings=not args.no_rings)
+        structures = read_structures(path)
+        described[path] = describe(structures, cutoffs, rings=not args.no_rings)
+        if training is not None:
+            described[path]["copied"] = copies(structures, training).fraction
     document: dict[str, dict[str, Any]] = {
         path: {
             "summary": summary(values),

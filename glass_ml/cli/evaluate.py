@@ -33,6 +33,7 @@ def table(evaluation: dict[str, Any]) -> str:
     lines += ["", f"{'structure, ' + str(evaluation['n_structures']) + ' replicas':<34} {'mean':>9} {'spread':>9}"]
     for name, value in evaluation["structure"].items():
         lines.append(f"{name:<34} {value['mean']:>9.3f} {value['std']:>9.3f}")
+    lines += ["", *_originality(evaluation)]
     if "reference" in evaluation:
         floor = evaluation.get("reference_floor", {})
         lines += ["", f"{'distance from the reference':<34} {'mean':>9} {'spread':>9} {'floor':>9}"]
@@ -40,3 +41,19 @@ def table(evaluation: dict[str, Any]) -> str:
             least = f"{floor[name]['mean']:>9.3f}" if name in floor else ""
             lines.append(f"{name:<34} {value['mean']:>9.3f} {value['std']:>9.3f} {least}")
     return "\n".join(lines)
+
+
+def _originality(evaluation: dict[str, Any]) -> list[str]:
+    lines = []
+    if diversity := evaluation.get("diversity"):
+        text = f"{diversity['mean']:.2f} on average, {diversity['min']:.2f} at least (0: copies, 1: independent)"
+        if "relative" in diversity:
+            text += f"; {diversity['relative']:.2f} of the reference's"
+        lines.append(f"distance between replicas: {text}")
+    copied = evaluation["copies"]
+    if "max" in copied:
+        text = f"{copied['mean']:.1%} of the surroundings on average, {copied['max']:.1%} at most"
+        lines.append(f"copied from {copied['training']}: {text}")
+    else:
+        lines.append(f"copies of training data: not checked, {copied['not_checked']}")
+    return lines

@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from glass_ml.cli.options import add_devices, devices_of
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -14,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="models:/glass-a-Si@production, or a folder (default: models/SYSTEM)")
     parser.add_argument("--out", type=Path, help="folder to write (default: inversions/NAME of the target's file)")
     parser.add_argument("--processes", type=int, help="replicas side by side (default: params.yaml)")
+    add_devices(parser)
     parser.add_argument("--no-track", action="store_true", help="do not record the run in MLflow")
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
 
@@ -32,8 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
         n_atoms=arguments.atoms,
         seed=arguments.seed,
         processes=arguments.processes,
+        devices=devices_of(arguments),
         track=not arguments.no_track,
     )
+    if not metrics:  # another process of this command speaks
+        return 0
     if arguments.json:
         print(json.dumps(metrics, indent=2))
     else:

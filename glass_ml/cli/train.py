@@ -3,10 +3,13 @@
 import argparse
 import json
 
+from glass_ml.cli.options import add_devices, devices_of
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("system", help="a system of params.yaml")
+    add_devices(parser)
     parser.add_argument("--json", action="store_true", help="print the held-out losses as JSON")
 
 
@@ -16,7 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     from glass_ml.stages.train import train
 
     prepare(arguments.system)
-    losses = train(arguments.system)
+    losses = train(arguments.system, devices_of(arguments))
+    if not losses:  # another process of this command speaks
+        return 0
     if arguments.json:
         print(json.dumps(losses))
     else:

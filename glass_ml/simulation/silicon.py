@@ -70,6 +70,23 @@ SILICON = Recipe(
             quench_time=200.0,
             timestep=0.002,
         ),
+        # Ten per cent below and above the densities of the training structures.
+        *(
+            Quench(
+                name=f"msw-216-{density}",
+                collection=f"reference-modified-sw-{density}",
+                potential=MODIFIED_STILLINGER_WEBER,
+                composition={"Si": 1},
+                n_atoms=216,
+                density=(density, density),
+                count=3,
+                melt_temperature=4000.0,
+                melt_time=5.0,
+                quench_time=200.0,
+                timestep=0.002,
+            )
+            for density in (1.89, 2.75)
+        ),
         Quench(
             name="msw-512",
             collection="reference-modified-sw-512",

@@ -15,6 +15,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import write_json
 from glass_ml.measurements.target import load_target
 from glass_ml.sampling.config import SamplingConfig
+from glass_ml.stages.originality import originality
 from glass_ml.stages.outputs import compare_with_target, measurement_metrics
 from glass_ml.structures.io import from_atoms, read_frames, read_structures
 from glass_ml.tracking.inversions import load_lineage, log_evaluation
@@ -42,13 +43,16 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
         "measurements": measurement_metrics(compare_with_target(target, structures, sampling)),
         "structure": summary(describe(structures)),
     }
+    independent = None
     if reference is not None:
         frames = read_frames(reference)
         chosen = [a for a in frames if a.info.get("state", "thermal") == "thermal"] or frames
         against = from_atoms(chosen)
+        independent = from_atoms(list({a.info.get("quench", k): a for k, a in enumerate(chosen)}.values()))
         result["reference"] = summary(compare(structures, against))
         if len(chosen) > 1:
             result["reference_floor"] = summary(floor(against))
+    result |= originality(structures, lineage, independent)
     result["verdict"] = verdict(result).headline
     write_json(folder / "evaluation.json", result)
     if track:
@@ -57,7 +61,9 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
 
 
 def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of an evaluation that are recorded with a model: every misfit, and every mean of a descriptor.
+    """The numbers of an evaluation that are recorded with a model.
+
+    They are every misfit, every mean of a descriptor, the diversity and the share of copies.
 
     Raises:
         InputError: there is none.
@@ -69,6 +75,9 @@ def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
     }
     for part in ("structure", "reference"):
         numbers |= {f"{part}.{name}": value["mean"] for name, value in evaluation.get(part, {}).items()}
+    numbers |= {f"diversity.{key}": value for key, value in evaluation.get("diversity", {}).items()}
+    copied = evaluation.get("copies", {})
+    numbers |= {f"copies.{key}": copied[key] for key in ("mean", "max") if key in copied}
     if not numbers:
         raise InputError("nothing to record", "evaluation")
     return numbers

@@ -17,9 +17,11 @@ from glass_ml.files import sha256_text
 from glass_ml.measurements.target import load_target
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.sampling.config import SamplingConfig
-from glass_ml.sampling.run import batches_of, run_replicas
+from glass_ml.sampling.run import Replicas, batches_of, run_replicas
+from glass_ml.stages.devices import Devices, first_process
 from glass_ml.stages.outputs import finished_metrics, write_inversion
 from glass_ml.stages.params import PARAMS, InversionConfig, system_config, system_names
+from glass_ml.stages.replicas import compute_replicas
 from glass_ml.structures.packing import atom_counts
 from glass_ml.tracking.inversions import log_inversion
 from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage, measurement_entry
@@ -37,13 +39,16 @@ def invert(
     n_atoms: int | None = None,
     seed: int | None = None,
     processes: int | None = None,
+    devices: Devices | None = None,
     track: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Make the ensemble of a target and everything that goes with it in `out`; returns the metrics.
 
     Settings that are None come from params.yaml where it knows the target's system, else from the defaults.
-    Finished replicas of an interrupted inversion are kept; a finished inversion is not made again.
+    Finished replicas of an interrupted inversion are kept; a finished inversion is not made again. Replicas are
+    computed by `processes` on this machine's cores, or by `devices` where any are stated; by which does not enter
+    the result. Under a launcher the first process writes, and the others return nothing.
 
     Raises:
         InputError: anything in the target, the model or the numbers that cannot be used.
@@ -57,6 +62,8 @@ def invert(
     processes = sizes.processes if processes is None else processes
     if processes < 1:
         raise InputError(f"{processes} processes", "--processes", "give at least one")
+    devices = devices or Devices()
+    devices.trainer_options()
     batches_of(n_structures, sampling)
     resolved = resolve_model(model, target.system)
     prior = load_prior(resolved.folder)
@@ -72,7 +79,7 @@ def invert(
         measurements=[measurement_entry(m.name, m.kind, m.use, m.file) for m in target.measurements],
         params=params,
         seed=seed,
-        device="cpu",
+        device=devices.label,
         system=target.system,
     )
     identity = _identity(lineage)
@@ -87,10 +94,17 @@ def invert(
             "target": target,
         }
         scratch = out / SCRATCH / identity[:16]
-        structures = run_replicas(job, n_structures, sampling, scratch, processes=processes, progress=progress)
+        if devices.stated:
+            replicas = Replicas(job, n_structures, sampling, scratch)
+            compute_replicas(replicas, devices, progress=progress)
+            if not first_process():
+                return {}
+            structures = replicas.collect()
+        else:
+            structures = run_replicas(job, n_structures, sampling, scratch, processes=processes, progress=progress)
         metrics = write_inversion(out, identity, target, lineage, structures, prior, sampling)
         shutil.rmtree(out / SCRATCH)
-    if track:
+    if track and first_process():
         log_inversion(out)
     return metrics
 

@@ -19,6 +19,7 @@ from glass_ml.sampling.config import SamplingConfig
 from glass_ml.sampling.constraints import MinimumDistance, too_close
 from glass_ml.sampling.protocols import Denoiser
 from glass_ml.sampling.schedules import noise_levels
+from glass_ml.stages.originality import originality
 from glass_ml.structures.io import to_atoms, write_frames
 from glass_ml.structures.state import Structures
 from glass_ml.tracking.lineage import Lineage, stamp, write_lineage
@@ -91,6 +92,7 @@ def write_inversion(
         "note": target.note,
         "measurements": measurement_metrics(comparison),
         "structure": described,
+        **originality(structures, lineage),
     }
     write_json(out / "metrics.json", metrics)
     write_figures(out, out / "figures")

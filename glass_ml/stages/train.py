@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
 
-from pytorch_lightning.loggers import MLFlowLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from glass_ml.config import as_mapping
 from glass_ml.files import sha256_text
 from glass_ml.priors.dataset import StructureFile
 from glass_ml.priors.training import train_prior
+from glass_ml.stages.devices import Devices, first_process
 from glass_ml.stages.params import system_config
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.lineage import canonical_json
@@ -20,16 +21,18 @@ from glass_ml.tracking.registry import register_prior
 from glass_ml.tracking.runs import start_run
 from glass_ml.tracking.store import open_store
 
-PARENT_RUN = "GLASS_ML_TRAINING_RUN"
-"""Environment variable that tells the other processes of a training where the first one records it."""
 
-
-def train(system: str) -> dict[str, float]:
+def train(system: str, devices: Devices | None = None) -> dict[str, float]:
     """Train the prior of a system into `models/SYSTEM` and register it; returns its held-out losses.
 
     The state of an unfinished training lies in `training/SYSTEM-<recipe>`; the same recipe on the same data goes on
-    from there, any other starts anew.
+    from there, any other starts anew. Of several processes the first records and registers, and the others return
+    nothing.
+
+    Raises:
+        InputError: no such system, data or devices.
     """
+    options = (devices or Devices()).trainer_options()
     config = system_config(system)
     data = StructureFile(Path("prepared") / system)
     recipe = {key: as_mapping(getattr(config, key)) for key in ("prepare", "network", "noise", "training")}
@@ -37,7 +40,7 @@ def train(system: str) -> dict[str, float]:
     state = Path("training") / f"{system}-{key[:12]}"
     folder = Path("models") / system
 
-    def fit(uri: str, run_id: str) -> dict[str, float]:
+    def fit(logger: Logger) -> dict[str, float]:
         return train_prior(
             data,
             folder,
@@ -46,21 +49,18 @@ def train(system: str) -> dict[str, float]:
             network=config.network,
             noise=config.noise,
             training=config.training,
-            loggers=[MLFlowLogger(tracking_uri=uri, run_id=run_id)],
+            loggers=[logger],
+            trainer_options=options,
         )
 
-    if PARENT_RUN in os.environ:  # one of the processes that Lightning starts with this same command
-        return fit(*os.environ[PARENT_RUN].split(" "))
+    if not first_process():
+        return fit(DummyLogger())
     store = open_store()
     identity = DataIdentity(data.meta["source_path"], data.meta["source_md5"])
     with start_run(
         stage="train", system=system, name=f"train {system}", store=store, params=recipe, data=identity, key=key
     ) as run:
-        os.environ[PARENT_RUN] = f"{store.uri} {run.id}"
-        try:
-            losses = fit(store.uri, run.id)
-        finally:
-            del os.environ[PARENT_RUN]
+        losses = fit(MLFlowLogger(tracking_uri=store.uri, run_id=run.id))
         run.log_metrics({"held_out_loss": losses})
         register_prior(folder, system=system, data=identity, run=run, store=store)
     shutil.rmtree(state, ignore_errors=True)
