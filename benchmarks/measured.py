@@ -37,6 +37,7 @@ CASES = {
 COLUMNS = ("nfold.Si.4", "nfold.O.2", "angle.Si-Si-Si.mean", "angle.Si-Si-Si.spread", "angle.O-Si-O.spread",
            "angle.Si-O-Si.mean", "angle.below75", "shortest.Si-Si", "shortest.Si-O")  # fmt: skip
 RELAXATION = (8, 15, 100)  # L-BFGS iterations
+ALONE = 200  # noise levels where no data steer: more change nothing
 
 
 def ours(system: str, case: dict, target: Target, *, guided: bool) -> tuple[Structures, float]:
@@ -51,6 +52,8 @@ def ours(system: str, case: dict, target: Target, *, guided: bool) -> tuple[Stru
         "target": target if guided else None,
     }
     sampling: SamplingConfig = config.sampling
+    if not guided:
+        sampling = replace(sampling, schedule=replace(sampling.schedule, steps=ALONE))
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         structures = run_replicas(job, case["replicas"], sampling, scratch, processes=2)

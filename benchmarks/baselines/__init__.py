@@ -1,0 +1,1 @@
+"""What inversions are compared with in benchmarks/realism.py."""
