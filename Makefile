@@ -43,6 +43,6 @@ clean:
 	touch $@
 
 .venv/dev: .venv/core
-	$(PIP) -e '.[simulate,dev]'
+	$(PIP) -e '.[simulate,benchmarks,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps DebyeCalculator==1.1.1
 	touch $@

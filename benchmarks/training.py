@@ -5,7 +5,8 @@
     python benchmarks/training.py --quick            # a smoke run
 
 Prints one table and writes benchmarks/results/training.json (training-memory.json). A structure costs the same
-whatever it is, so that random packings serve as data. `ms/step` is the median between the starts of two steps, of the
+whatever it is, so that random packings serve as data. Two trainings at once, of one process each, share nothing but the
+machine: no DDP training of two processes can be faster than they are. `ms/step` is the median between the starts of two steps, of the
 fastest of several runs, data loading included; `speed-up` is in structures/s against one process, of the fastest runs
 and of the medians. Parts of a step are process times of one process without Lightning.
 """
@@ -134,29 +135,45 @@ def parts(data: StructureFile, device: str = "cpu", calls: int = 20) -> dict[str
     }
 
 
+def arrangements(counts: list[int]) -> list[tuple[int, int]]:
+    """(trainings at the same time, processes of each): every count as one training, then as independent ones."""
+    return [(1, count) for count in counts] + [(count, 1) for count in counts if count > 1]
+
+
+def at_once(data: Path, trainings: int, processes: int, steps: int, extra: dict[str, Any]) -> dict[str, Any]:
+    """Trainings that share nothing but the machine; the first one's figures, with the structures/s of all."""
+    options = {"accelerator": "cpu", "devices": processes}
+    job = json.dumps({"data": str(data), "steps": steps, "options": options, "extra": extra})
+    with tempfile.TemporaryDirectory() as folder:
+        outs = [Path(folder) / f"{k}.json" for k in range(trainings)]
+        running = [
+            subprocess.Popen(
+                [sys.executable, __file__, "--job", job, "--out", str(out)],
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            for out in outs
+        ]
+        if any(one.wait() for one in running):
+            raise SystemExit("a training failed")
+        found = [json.loads(out.read_text()) for out in outs]
+    return {**found[0], "structures_per_s": sum(one["structures_per_s"] for one in found)}
+
+
 def in_turns(data: Path, counts: list[int], steps: int, repeats: int, extra: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table: trainings on 1, 2, ... processes by turns, so that a busy moment hits all alike."""
-    runs: dict[int, list[dict[str, Any]]] = {count: [] for count in counts}
+    """Rows of the table: the arrangements by turns, so that a busy moment hits all alike."""
+    runs: dict[tuple[int, int], list[dict[str, Any]]] = {each: [] for each in arrangements(counts)}
     for _ in range(repeats):
-        for count in counts:
-            options = {"accelerator": "cpu", "devices": count}
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "out.json"
-                job = json.dumps({"data": str(data), "steps": steps, "options": options, "extra": extra})
-                subprocess.run(
-                    [sys.executable, __file__, "--job", job, "--out", str(out)],
-                    check=True,
-                    stdout=subprocess.DEVNULL,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
-                )
-                runs[count].append(json.loads(out.read_text()))
+        for each, made in runs.items():
+            made.append(at_once(data, *each, steps, extra))
     rows = []
-    for count in counts:
-        fastest = max(runs[count], key=lambda run: run["structures_per_s"])
-        rates, first = ([run["structures_per_s"] for run in runs[c]] for c in (count, counts[0]))
+    for (trainings, processes), made in runs.items():
+        fastest = max(made, key=lambda run: run["structures_per_s"])
+        rates, first = ([run["structures_per_s"] for run in found] for found in (made, runs[1, counts[0]]))
         rows.append(
             {
-                "processes": count,
+                "trainings": trainings,
+                "processes": processes,
                 **{key: fastest[key] for key in ("structures_per_s", "ms_per_step", "cpu_ms_per_step", "peak_MB")},
                 "speed_up": max(rates) / max(first),
                 "speed_up_of_medians": statistics.median(rates) / statistics.median(first),

@@ -19,8 +19,8 @@ GRID = torch.arange(20, 161, dtype=torch.float64) * 0.05
 BROADENING = 0.05
 """Width (Å) of the Gaussian shell around a point of g(r)."""
 
-SIGMA = 0.02
-"""Uncertainty of a point of g(r) that every method is told. The data themselves are free of noise."""
+SIGMA = 0.01
+"""Uncertainty of a point of g(r) that every method is told: a tolerance, as the data are free of noise."""
 
 
 @dataclass(frozen=True)

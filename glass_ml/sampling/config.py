@@ -58,7 +58,7 @@ class SamplingConfig:
         checks = {
             "batch": self.batch >= 1,
             "minimum_distance": 0 <= self.minimum_distance < 2,
-            "step.churn": 0 <= self.step.churn <= 1,
+            "step.kept": -1 <= self.step.kept <= 1,
             "guidance.iterations": self.guidance.iterations >= 1,
             "temperature.structure": self.temperature.structure >= 0,
             "temperature.vibration": self.temperature.vibration >= 0,
@@ -73,8 +73,7 @@ class SamplingConfig:
 def make_guidance(config: SamplingConfig, denoiser: Denoiser, likelihood: Likelihood | None) -> Guidance:
     """The guidance that a configuration names; without a likelihood the prior alone."""
     guidance = config.guidance
-    # A solver that keeps part of the noise wants the mean of the clean structures, one that renews it all a draw.
-    temperature = config.temperature if config.step.solver == "stochastic" and config.step.churn == 1 else None
+    temperature = config.temperature if config.step.solver == "gibbs" else None  # the others want means, not draws
     if likelihood is None or guidance.kind == "none":
         return Unguided(denoiser, temperature)
     if guidance.kind == "decoupled":

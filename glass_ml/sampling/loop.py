@@ -23,14 +23,13 @@ class StepConfig:
     """How the loop goes from one noise level to the next.
 
     Attributes:
-        solver: "stochastic" draws part of the noise anew at each level; "multistep" is the deterministic
-            second-order solver.
-        churn: share of the noise that the stochastic solver draws anew, as a standard deviation, 0 to 1. At 1 it
-            keeps nothing but the clean structure, which then has to be a draw; below, it has to be a mean.
+        solver: "gibbs" draws clean and noisy structures by turns; "ancestral" takes mean clean structures and renews
+            part of the noise; "multistep" is the deterministic second-order solver.
+        kept: share of the noise that "gibbs" and "ancestral" keep, -1 to 1; see `steps.stochastic_step`.
     """
 
-    solver: Literal["stochastic", "multistep"] = "stochastic"
-    churn: float = 1.0
+    solver: Literal["gibbs", "ancestral", "multistep"] = "gibbs"
+    kept: float = -0.6
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,6 @@ def sample(
             x = multistep(x, clean.positions, before, sigma_before, sigma, lower)
             before, sigma_before = clean.positions, sigma
         else:
-            fresh = heat * noise(x) if step.churn > 0 else x
-            x = stochastic_step(x, clean.positions, sigma, lower, fresh, step.churn)
+            fresh = heat * noise(x) if abs(step.kept) < 1 else x
+            x = stochastic_step(x, clean.positions, sigma, lower, fresh, step.kept)
     return clean.wrapped()

@@ -12,17 +12,19 @@ def renoise(x: Tensor, sigma: float, higher: float, noise: Tensor) -> Tensor:
     return x + math.sqrt(higher**2 - sigma**2) * noise
 
 
-def stochastic_step(x: Tensor, clean: Tensor, sigma: float, lower: float, noise: Tensor, churn: float) -> Tensor:
-    """Replace a share `churn` of the noise (as a standard deviation) while going from `sigma` to `lower`.
+def stochastic_step(x: Tensor, clean: Tensor, sigma: float, lower: float, noise: Tensor, kept: float) -> Tensor:
+    """Keep a share `kept` of the noise, between -1 and 1, and renew the others while going from `sigma` to `lower`.
 
-        x' = x0 + lower * (sqrt(1 - churn^2) (x - x0) / sigma + churn * noise)
+        x' = x0 + lower * (kept (x - x0) / sigma + sqrt(1 - kept^2) noise)
 
-    churn = 0 is the deterministic first-order step (Song et al. 2021, arXiv:2010.02502, equation 12); churn = 1
-    keeps nothing but the clean estimate and draws all noise anew, as decoupled posterior sampling does
-    (Zhang et al. 2024, arXiv:2407.01521).
+    For a draw x0 of p(x0 | x) every `kept` leaves p(x | x0) as it is. 0 is plain Gibbs sampling of x0 and x by turns,
+    as decoupled posterior sampling does it (Zhang et al. 2024, arXiv:2407.01521). Below 0, noise returns from the
+    other side of x0: x goes on in the direction in which x0 left it, instead of a random walk (over-relaxation: Adler
+    1981, doi:10.1103/PhysRevD.23.2901). For a mean x0, 1 is the deterministic first-order step (Song et al. 2021,
+    arXiv:2010.02502, equation 12).
     """
-    kept = math.sqrt(1 - churn**2) / sigma
-    return clean + lower * (kept * (x - clean) + churn * noise)
+    renewed = math.sqrt(1 - kept**2)
+    return clean + lower * (kept / sigma * (x - clean) + renewed * noise)
 
 
 def multistep(

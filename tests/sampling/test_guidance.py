@@ -108,16 +108,17 @@ def test_one_draw_has_mean_and_covariance_of_the_conditional_posterior():
     assert covariance_z(samples, covariance).abs().max() < 4.5
 
 
-def test_the_loop_samples_the_posterior():
-    """Temperature 1 and all noise renewed: mean and covariance of p(x | y), far from those of the prior."""
+@pytest.mark.parametrize(("kept", "levels"), [(0.0, 10), (-0.6, 20)])
+def test_the_loop_samples_the_posterior(kept, levels):
+    """Temperature 1 and draws: mean and covariance of p(x | y), far from those of the prior."""
     prior, measurement = example()
     replicas = 2500
     start = structures_at(prior.mean.repeat(replicas, 1, 1))
     made = sample(
         start,
         Decoupled(prior, measurement, 8, Temperature(1.0, 0.0), UNCUT),
-        karras_grid(10, 0.02, 20.0, 7.0),
-        StepConfig(churn=1.0),
+        karras_grid(levels, 0.02, 20.0, 7.0),
+        StepConfig(kept=kept),
         streams(replicas),
         constraint=no_constraint,
     )
@@ -200,17 +201,17 @@ def test_guidance_is_cut_at_the_largest_displacement(kind):
 def test_guidance_by_name():
     prior, measurement = example()
 
-    def made(likelihood=measurement, solver="stochastic", churn=1.0, **settings):
-        step = StepConfig(solver, churn)
+    def made(likelihood=measurement, solver="gibbs", **settings):
+        step = StepConfig(solver)
         config = SamplingConfig(guidance=GuidanceConfig(**settings), step=step, temperature=COLD)
         return make_guidance(config, prior, likelihood)
 
     assert made(kind="none") == Unguided(prior, COLD) == made(None)
     assert made(kind="dps", strength=0.0).strength == 0.0
     assert not made(kind="dps-fixed").jacobian
-    # A draw where all noise is renewed, a mean where part of it is kept.
+    # A draw, or a mean.
     assert made().temperature == COLD
-    assert made(churn=0.5).temperature is made(solver="multistep").temperature is None
+    assert made(solver="ancestral").temperature is made(solver="multistep").temperature is None
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_guidance_by_name():
     [
         {"batch": 0},
         {"minimum_distance": -0.1},
-        {"step": StepConfig(churn=1.1)},
+        {"step": StepConfig(kept=-1.1)},
         {"guidance": GuidanceConfig(iterations=0)},
         {"temperature": Temperature(-1.0)},
         {"temperature": Temperature(float("nan"))},

@@ -37,7 +37,7 @@ def flow(sigma: float) -> float:
 
 @pytest.mark.parametrize(
     ("step", "order"),
-    [(StepConfig("stochastic", churn=0.0), 1), (StepConfig("multistep"), 2)],
+    [(StepConfig("ancestral", kept=1.0), 1), (StepConfig("multistep"), 2)],
     ids=["first-order", "multistep"],
 )
 def test_order_of_the_solvers(step, order):
@@ -53,7 +53,7 @@ def test_order_of_the_solvers(step, order):
 def test_multistep_without_history_is_the_first_order_step():
     x, clean = torch.randn(2, 4, 3, dtype=torch.float64, generator=streams(1)[0])
     once = multistep(x, clean, None, 1.0, 0.8, 0.5)
-    torch.testing.assert_close(once, stochastic_step(x, clean, 0.8, 0.5, torch.zeros_like(x), 0.0))
+    torch.testing.assert_close(once, stochastic_step(x, clean, 0.8, 0.5, torch.zeros_like(x), 1.0))
     torch.testing.assert_close(once, multistep(x, clean, clean, 1.0, 0.8, 0.5))
 
 
@@ -77,17 +77,17 @@ def test_multistep_is_exact_for_an_estimate_linear_in_log_sigma():
     assert errors[0] < 1e-3 and errors[0] / errors[1] == pytest.approx(8, rel=0.1)
 
 
-@pytest.mark.parametrize("churn", [0.0, 0.6, 1.0])
-def test_step_given_the_true_structure_has_the_marginal_of_the_lower_level(churn):
+@pytest.mark.parametrize("kept", [1.0, 0.8, 0.0, -0.6])
+def test_step_given_the_true_structure_has_the_marginal_of_the_lower_level(kept):
     stream = streams(1)[0]
     n = 200_000
     clean = torch.full((n, 3), 5.0, dtype=torch.float64)
     x = clean + 0.8 * torch.randn(n, 3, dtype=torch.float64, generator=stream)
-    lower = stochastic_step(x, clean, 0.8, 0.5, torch.randn(n, 3, dtype=torch.float64, generator=stream), churn)
+    lower = stochastic_step(x, clean, 0.8, 0.5, torch.randn(n, 3, dtype=torch.float64, generator=stream), kept)
     assert lower.mean() == pytest.approx(5.0, abs=5 * 0.5 / math.sqrt(3 * n))
     assert lower.std() == pytest.approx(0.5, rel=5 / math.sqrt(6 * n))
     correlation = torch.corrcoef(torch.stack([x.flatten(), lower.flatten()]))[0, 1]
-    assert correlation == pytest.approx(math.sqrt(1 - churn**2), abs=5 / math.sqrt(3 * n))
+    assert correlation == pytest.approx(kept, abs=5 / math.sqrt(3 * n))
 
 
 def test_renoise_adds_the_missing_variance():
@@ -98,7 +98,7 @@ def test_renoise_adds_the_missing_variance():
 
 @pytest.mark.parametrize(
     ("step", "restarts"),
-    [(StepConfig("multistep"), 0), (StepConfig("stochastic", churn=0.0), 2), (StepConfig("multistep"), 2)],
+    [(StepConfig("multistep"), 0), (StepConfig("ancestral", kept=1.0), 2), (StepConfig("multistep"), 2)],
     ids=["multistep", "first-order with Restart", "multistep with Restart"],
 )
 def test_unguided_loop_samples_the_prior(step, restarts):
@@ -117,11 +117,15 @@ def test_unguided_loop_samples_the_prior(step, restarts):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.25])
-@pytest.mark.parametrize("step", [StepConfig(churn=1.0), StepConfig("multistep")], ids=["draws", "means"])
+@pytest.mark.parametrize(
+    "step",
+    [StepConfig(kept=0.0), StepConfig(kept=-0.6), StepConfig("multistep")],
+    ids=["draws", "over-relaxed draws", "means"],
+)
 def test_temperature_is_that_of_the_samples(step, temperature):
     """p(x)^(1/T) of a Gaussian has T times its variance."""
     replicas = 700
-    draws = temperature if step.churn == 1 and step.solver == "stochastic" else 0.0
+    draws = temperature if step.solver == "gibbs" else 0.0
     samples = run(karras_grid(60, 0.01, 10.0, 7.0), step, replicas, draws, temperature)
     assert samples.std() == pytest.approx(temperature**0.5 * WIDTH, rel=5 / math.sqrt(2 * samples.numel()) + 0.01)
 
@@ -130,15 +134,41 @@ def test_temperature_by_noise_level():
     assert [Temperature(0.3, 0.1).at(sigma) for sigma in (2.0, 0.11, 0.1, 0.02)] == [0.3, 0.3, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("step", [StepConfig(churn=1.0), StepConfig(churn=0.5)])
+@pytest.mark.parametrize("kept", [-0.6, 0.0, 0.8])
+def test_over_relaxed_draws_forget_faster(kept):
+    """Correlation of the clean structures of successive rounds at one noise level; the variance stays the prior's."""
+    sigma, rounds, n = 0.3, 60, 4000
+    stream, a = streams(1)[0], PRIOR.shrink(0.3)
+    drawn = []
+    x = sigma * torch.randn(n, generator=stream, dtype=torch.float64)
+    for _ in range(rounds):
+        clean = a * x + PRIOR.spread(sigma) * torch.randn(n, generator=stream, dtype=torch.float64)
+        drawn.append(clean)
+        x = stochastic_step(x, clean, sigma, sigma, torch.randn(n, generator=stream, dtype=torch.float64), kept)
+    late = torch.stack(drawn[20:])
+    assert late.std() == pytest.approx(WIDTH, rel=0.01)
+    lagged = (late[:-4] * late[4:]).mean() / WIDTH**2
+    # The joint chain of (clean, x) is linear: its fourth power gives the correlation at lag 4.
+    chain = torch.tensor([[0.0, a], [0.0, a + kept * (1 - a)]], dtype=torch.float64)
+    noise = torch.tensor([[1.0, 0.0], [1.0 - kept, 1.0]], dtype=torch.float64)
+    spread = torch.tensor([PRIOR.spread(sigma) ** 2, (1 - kept**2) * sigma**2], dtype=torch.float64).diag()
+    joint = torch.zeros(2, 2, dtype=torch.float64)
+    for _ in range(200):
+        joint = chain @ joint @ chain.T + noise @ spread @ noise.T
+    assert joint[0, 0] == pytest.approx(WIDTH**2)
+    expected = (torch.linalg.matrix_power(chain, 4) @ joint)[0, 0] / WIDTH**2
+    assert lagged == pytest.approx(float(expected), abs=0.02)
+
+
+@pytest.mark.parametrize("step", [StepConfig("ancestral", kept=0.0), StepConfig("ancestral", kept=0.8)])
 def test_renewed_noise_around_mean_estimates_follows_its_variance_recursion(step):
-    """Mean estimates in place of draws lose their own spread: the stochastic solver alone samples colder."""
+    """Mean estimates in place of draws lose their own spread: the ancestral solver alone samples colder."""
     levels, replicas = karras_grid(30, LOW, HIGH, 7.0), 500
     variance = HIGH**2
     for sigma, lower in pairwise(levels):
         a = PRIOR.shrink(sigma)
-        kept = a + lower / sigma * math.sqrt(1 - step.churn**2) * (1 - a)
-        variance = kept**2 * variance + (lower * step.churn) ** 2
+        kept = a + lower / sigma * step.kept * (1 - a)
+        variance = kept**2 * variance + (1 - step.kept**2) * lower**2
     samples = run(levels, step, replicas)
     expected = PRIOR.shrink(LOW) * math.sqrt(variance)
     assert samples.std() == pytest.approx(expected, rel=5 / math.sqrt(2 * samples.numel()))
