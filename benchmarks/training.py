@@ -6,9 +6,9 @@
 
 Prints one table and writes benchmarks/results/training.json (training-memory.json). A structure costs the same
 whatever it is, so that random packings serve as data. Two trainings at once, of one process each, share nothing but the
-machine: no DDP training of two processes can be faster than they are. `ms/step` is the median between the starts of two steps, of the
-fastest of several runs, data loading included; `speed-up` is in structures/s against one process, of the fastest runs
-and of the medians. Parts of a step are process times of one process without Lightning.
+machine: no DDP training of two processes can be faster than they are. `ms/step` is the median between the starts of two
+steps, of the fastest of several runs, data loading included; `speed-up` is in structures/s against one process, of the
+fastest runs and of the medians. Parts of a step are process times of one process without Lightning.
 """
 
 from __future__ import annotations

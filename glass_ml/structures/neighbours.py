@@ -73,8 +73,8 @@ def neighbour_pairs(structures: Structures, cutoff: float, *, full: bool = True)
     """All pairs closer than `cutoff` (Å), also beyond half the cell, in O(N) time.
 
     An atom is paired with its own images but never with itself. With `full=False` each pair stands once.
-    The pairs are sorted by `i`, system after system. Source of the list: vesin; for tensors on a GPU, and where vesin
-    is not installed, `cell_list`.
+    The pairs stand system after system, those of a full list sorted by `i`. Source of the list: vesin; for tensors on a
+    GPU, and where vesin is not installed, `cell_list`.
     """
     if vesin is None or structures.device.type != "cpu":
         return _search_on_device(structures, cutoff, full)
@@ -83,7 +83,7 @@ def neighbour_pairs(structures: Structures, cutoff: float, *, full: bool = True)
     cells = structures.cell.detach().to("cpu", torch.float64).numpy()
 
     def one(s: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        search = vesin.NeighborList(cutoff=cutoff, full_list=full, sorted=True, n_threads=1)
+        search = vesin.NeighborList(cutoff=cutoff, full_list=full, sorted=full, n_threads=1)
         i, j, shift = search.compute(positions[offsets[s] : offsets[s + 1]], cells[s], True, "ijS")
         return i.astype(np.int64) + offsets[s], j.astype(np.int64) + offsets[s], shift
 
