@@ -26,7 +26,7 @@ from glass_ml.structures.packing import random_packing
 from glass_ml.structures.random import generator
 from glass_ml.structures.state import Structures, concatenate
 
-CALLS = 200
+CALLS = 180
 """Network calls of one structure in the rows of ours."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """What the rows of ours change in the sampling settings of params.yaml."""
 
-STEPS = (50, 100, 200, 400)
+STEPS = (45, 90, 180, 360)
 """Noise levels of the curves of realism against misfit."""
 
 MOVES = (20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 1_500_000)
