@@ -59,7 +59,7 @@ RESULTS = Path("benchmarks/results/scaling.json")
 
 def repeats(n_atoms: int) -> int:
     """Calls that are measured: fewer of the long ones."""
-    return max(2, min(15, 30_000 // n_atoms))
+    return max(2, min(15, 90_000 // n_atoms))
 
 
 def network_call(system: str, target: Target, start: Structures, sampling: SamplingConfig) -> float:

@@ -36,6 +36,11 @@ COLUMNS = {
 """Heading, factor and decimals of every number. The first is fitted; those up to the shortest distance are not."""
 
 
+OURS = ("tab:blue", "tab:red", "tab:cyan")
+"""Colours of our methods in the picture; the others share what the map below has beside these."""
+
+OTHERS = ("tab:orange", "tab:green", "tab:olive", "tab:gray", "tab:purple", "tab:brown", "tab:pink")
+
 TICKS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Marks of the misfit axis."""
 
@@ -131,16 +136,18 @@ def draw(path: Path, name: str, curves: Mapping[str, Sequence[Mapping[str, Any]]
 
     shown = (("angle_rmse", "angle RMSE, % per degree", 1.0), ("coordinated.Si", "Si with four neighbours, %", 100.0))
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), constrained_layout=True)
-    colours = plt.get_cmap("tab10")
+    ours = [method for method in curves if method.startswith("ours")]
+    others = [method for method in curves if method not in ours]
+    colour = dict(zip([*ours, *others], [*OURS[: len(ours)], *OTHERS], strict=False))
     for axis, (key, label, factor) in zip(axes, shown, strict=True):
-        for k, (method, points) in enumerate(curves.items()):
+        for method, points in curves.items():
             x = [max(p["gr_rmse"]["mean"], TICKS[0]) for p in points]
             y = [factor * p[key]["mean"] for p in points]
-            shape = "D" if method.startswith("ours") else "o"
-            axis.plot(x, y, "-" if len(x) > 1 else "", color=colours(k), lw=1.2, alpha=0.8, zorder=2)
+            shape = "D" if method in ours else "o"
+            axis.plot(x, y, "-" if len(x) > 1 else "", color=colour[method], lw=1.2, alpha=0.8, zorder=2)
             size = [60 if p["main"] else 16 for p in points]
             axis.scatter(
-                x, y, s=size, color=colours(k), marker=shape, label=method, zorder=3, edgecolor="white", lw=0.6
+                x, y, s=size, color=colour[method], marker=shape, label=method, zorder=3, edgecolor="white", lw=0.6
             )
         best = (floors["gr_rmse"].mean(), factor * floors[key].mean())
         axis.scatter(*best, marker="*", s=170, color="black", zorder=4, label="floor: one hidden structure")
