@@ -68,6 +68,9 @@ class SamplingConfig:
         for name, fine in checks.items():
             if not fine:
                 raise InputError("value out of range", f"sampling.{name}", "see glass_ml/sampling/config.py")
+        if self.guidance.kind in ("dps", "dps-fixed") and self.step.solver == "gibbs":
+            what = f"'gibbs' wants draws of clean structures, and guidance '{self.guidance.kind}' gives means"
+            raise InputError(what, "sampling.step.solver", "use ancestral or multistep")
 
 
 def make_guidance(config: SamplingConfig, denoiser: Denoiser, likelihood: Likelihood | None) -> Guidance:

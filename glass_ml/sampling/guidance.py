@@ -148,13 +148,13 @@ def _least_squares(residuals: Tensor, jacobian: Tensor, moved: Tensor, spread: f
     sizes = counts if len(residuals) == len(counts) else [sum(counts)]
     found = []
     for row, slope, before in zip(residuals, jacobian.split(sizes, dim=1), moved.split(sizes), strict=True):
-        slope = slope.flatten(1)
-        pull = row - slope @ before.flatten()
         # Strong data on many atoms: the condition number asks for more than single precision.
-        gram = (slope @ slope.T).double().mul_(spread**2)
+        wide = slope.flatten(1).double()
+        pull = row.double() - wide @ before.flatten().double()
+        gram = (wide @ wide.T).mul_(spread**2)
         gram.diagonal().add_(1.0)
-        weight = torch.cholesky_solve(pull.double()[:, None], torch.linalg.cholesky(gram))[:, 0]
-        found.append((-(spread**2) * (weight.to(slope) @ slope)).view(-1, 3))
+        weight = torch.cholesky_solve(pull[:, None], torch.linalg.cholesky(gram))[:, 0]
+        found.append((-(spread**2) * (weight @ wide)).to(slope).view(-1, 3))
     return torch.cat(found)
 
 

@@ -106,5 +106,8 @@ def sample(
             before, sigma_before = clean.positions, sigma
         else:
             fresh = heat * noise(x) if abs(step.kept) < 1 else x
+            before_heat = temperature.at(sigma) ** 0.5
+            if before_heat not in (0, heat):  # the noise that is kept takes the new temperature too
+                x = clean.positions + heat / before_heat * (x - clean.positions)
             x = stochastic_step(x, clean.positions, sigma, lower, fresh, step.kept)
     return clean.wrapped()

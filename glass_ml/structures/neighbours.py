@@ -81,26 +81,27 @@ def neighbour_pairs(structures: Structures, cutoff: float, *, full: bool = True)
     offsets = np.concatenate([[0], structures.counts.cumsum(0).cpu().numpy()])
     positions = structures.positions.detach().to("cpu", torch.float64).numpy()
     cells = structures.cell.detach().to("cpu", torch.float64).numpy()
+    reals = np.float32 if structures.positions.dtype == torch.float32 else np.float64
 
     def one(s: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         search = vesin.NeighborList(cutoff=cutoff, full_list=full, sorted=full, n_threads=1)
-        i, j, shift = search.compute(positions[offsets[s] : offsets[s + 1]], cells[s], True, "ijS")
-        return i.astype(np.int64) + offsets[s], j.astype(np.int64) + offsets[s], shift
+        inside = positions[offsets[s] : offsets[s + 1]]
+        views = search.compute(inside, cells[s], True, "ijS", copy=False)
+        i, j, shift = (view.astype(kind) for view, kind in zip(views, (np.int64, np.int64, reals), strict=True))
+        if s > 0:
+            i += offsets[s]
+            j += offsets[s]
+        return i, j, shift
 
     n_systems = structures.n_systems
     if n_systems == 1:
-        found = [one(0)]
+        parts: tuple[np.ndarray, ...] = one(0)
     else:  # vesin releases the interpreter lock
         with ThreadPoolExecutor(min(n_systems, os.cpu_count() or 1, torch.get_num_threads())) as pool:
             found = list(pool.map(one, range(n_systems)))
-    i, j, shift = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    device = structures.device
-    return Pairs(
-        torch.from_numpy(i).to(device),
-        torch.from_numpy(j).to(device),
-        torch.from_numpy(shift).to(device, structures.positions.dtype),
-        full,
-    )
+        parts = tuple(np.concatenate(each) for each in zip(*found, strict=True))
+    i, j, shift = map(torch.from_numpy, parts)
+    return Pairs(i, j, shift.to(structures.positions.dtype), full)
 
 
 def _search_on_device(structures: Structures, cutoff: float, full: bool) -> Pairs:

@@ -130,6 +130,23 @@ def test_temperature_is_that_of_the_samples(step, temperature):
     assert samples.std() == pytest.approx(temperature**0.5 * WIDTH, rel=5 / math.sqrt(2 * samples.numel()) + 0.01)
 
 
+def test_kept_noise_takes_the_temperature_of_its_level():
+    """Crossing from one temperature to another leaves the variance of the new one at once."""
+    replicas, low, high = 4000, 0.25, 1.0
+    seen = []
+    sample(
+        start_of(replicas), Unguided(PRIOR, Temperature(low, 0.55)), [0.6, 0.5], StepConfig(kept=-0.6),
+        streams(replicas), constraint=no_constraint, temperature=Temperature(low, 0.55),
+        report=lambda progress: seen.append(progress.clean.positions - CENTRE),
+    )  # fmt: skip
+    first, second = (PRIOR.shrink(sigma) for sigma in (0.6, 0.5))
+    kept = -0.6 * 0.5 / 0.6 * (high / low) ** 0.5
+    x = low * 0.6**2  # around the mean, where the run starts
+    x = (first + kept * (1 - first)) ** 2 * x + (1 - kept) ** 2 * low * PRIOR.spread(0.6) ** 2
+    x += high * (1 - 0.6**2) * 0.5**2
+    assert seen[1].var() == pytest.approx(second**2 * x + high * PRIOR.spread(0.5) ** 2, rel=0.03)
+
+
 def test_temperature_by_noise_level():
     assert [Temperature(0.3, 0.1).at(sigma) for sigma in (2.0, 0.11, 0.1, 0.02)] == [0.3, 0.3, 1.0, 1.0]
 
