@@ -137,7 +137,7 @@ def copies(structures: Structures, training: Structures) -> Copies:
 
     Args:
         structures: S structures.
-        training: T structures; memory grows as 64 T^2 bytes.
+        training: T structures; memory grows as 64 T^2 + 2048 S T bytes.
 
     Raises:
         InputError: fewer than three independent training structures.

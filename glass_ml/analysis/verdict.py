@@ -1,6 +1,6 @@
 """The answer in plain words: does the ensemble fit, is it realistic, how sure are we.
 
-It is drawn from the metrics of an inversion alone, by the thresholds declared here and nowhere else.
+It is drawn from the metrics of an inversion alone, by the thresholds declared here and the one of `diversity`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ase.data import atomic_numbers, covalent_radii
+
+from glass_ml.analysis.diversity import SAME
 
 Level = Literal["good", "fair", "poor", "none"]
 Question = Literal["fit", "realism", "certainty"]
@@ -56,10 +58,6 @@ CRYSTALLINE_FAIR = 0.15
 
 REPLICAS_GOOD = 4
 """Replicas from which on a spread means something."""
-
-DISTINCT = 0.8
-"""Distance (see `diversity.pairwise_distances`) below which two replicas are one structure: frames of one quench at
-300 K have 0.3 to 0.7, independent quenches 0.93 to 1.1."""
 
 COPIED_GOOD, COPIED_FAIR = 0.03, 0.06
 """Fraction of a structure's surroundings that training structures have too: up to 0.02 by chance, 0.10 where half of
@@ -258,7 +256,7 @@ def _certainty(
     apart = f"{diversity['mean']:.2f} on average, {least:.2f} at least (0: copies, 1: independent)" if diversity else ""
     if n == 1:
         found.append(Statement("certainty", "poor", "One structure only: nothing says how much others would differ."))
-    elif least is not None and least < DISTINCT:
+    elif least is not None and least < SAME:
         text = f"Some of the {n} replicas are copies of each other, and their spread says too little: they differ by"
         found.append(Statement("certainty", "poor", f"{text} {apart}."))
     else:

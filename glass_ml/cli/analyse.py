@@ -53,13 +53,14 @@ def run(args: argparse.Namespace) -> int:
     from glass_ml.analysis.diversity import copies
     from glass_ml.analysis.ensemble import describe, summary
     from glass_ml.files import write_json
+    from glass_ml.stages.originality import read_thinned
     from glass_ml.structures.io import read_structures
 
     suffix = Path(args.out).suffix.lower() if args.out else ""
     if args.out and suffix not in (".csv", ".json"):
         raise InputError(f"unknown file type '{suffix}'", f"--out {args.out}", "give a .csv or a .json file")
     cutoffs = parse_cutoffs(args.cutoff)
-    training = read_structures(args.training) if args.training else None
+    training = read_thinned(args.training)[1] if args.training else None
     described: dict[str, dict[str, Any]] = {}
     for path in dict.fromkeys(args.structures):
         print(f"{path} ...", file=sys.stderr)

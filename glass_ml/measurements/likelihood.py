@@ -119,7 +119,9 @@ class Likelihood:
         (S, n) over their joined points, so that `chi2` is the sum of squares of a row; (1, n) where the mean over
         the batch is fitted.
         """
-        return self._residuals(self.predict(structures, pairs, fitted=True))
+        models = self.predict(structures, pairs, fitted=True)
+        fits = (self._fit(channel, model, None) for channel, model in zip(self.fitted, models, strict=True))
+        return torch.cat([self._gap(channel, fit) for channel, fit in zip(self.fitted, fits, strict=True)], dim=1)
 
     def linearise(self, structures: Structures) -> tuple[Tensor, Tensor]:
         """What a least-squares step needs: residuals (R, k) in few numbers, and their derivatives (k, N, 3).
@@ -173,10 +175,6 @@ class Likelihood:
     def _gap(self, channel: Channel, fit: MeasurementFit) -> Tensor:
         fitted = fit.fit.mean(0, keepdim=True) if self.ensemble else fit.fit
         return channel.measurement.weight**0.5 * (fitted - fit.target) / fit.sigma
-
-    def _residuals(self, models: Sequence[Tensor]) -> Tensor:
-        fits = (self._fit(channel, model, None) for channel, model in zip(self.fitted, models, strict=True))
-        return torch.cat([self._gap(channel, fit) for channel, fit in zip(self.fitted, fits, strict=True)], dim=1)
 
     def compare(
         self, structures: Structures, pairs: Pairs | None = None, extra_variance: Variance | None = None

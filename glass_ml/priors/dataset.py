@@ -73,14 +73,6 @@ class StructureFile:
         )
 
 
-def shortest_distances(frames: Iterable[Atoms], cutoff: float = SEARCHED) -> list[list[float]]:
-    """Rows [Z1, Z2, distance (Å)] of the shortest distance that each pair of elements has in any frame."""
-    shortest: dict[tuple[int, int], float] = {}
-    for atoms in frames:
-        _shorten(shortest, atoms, cutoff)
-    return _shortest_rows(shortest)
-
-
 def _shorten(shortest: dict[tuple[int, int], float], atoms: Atoms, cutoff: float) -> None:
     structure = from_atoms([atoms])
     pairs = neighbour_pairs(structure, cutoff, full=False)

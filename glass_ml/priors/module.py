@@ -26,7 +26,8 @@ class TrainingConfig:
     Attributes:
         steps: optimiser steps.
         batch: structures per step and process.
-        learning_rate: of Adam, which trains vectors and embeddings; peak of the schedule, cosine to zero over `steps`.
+        learning_rate: of Adam, which trains vectors and thin matrices; peak of the schedule, cosine to zero over
+            `steps`.
         matrix_rate: of the orthogonalised steps that train weight matrices (`MatrixOptimiser`), on the same schedule;
             0 leaves them to Adam.
         warmup: steps of linear warm-up.

@@ -1,7 +1,7 @@
 """Orthogonalised steps for weight matrices: a network of small matrices learns more per minute than with Adam alone.
 
 The momentum of every matrix is replaced by the nearest matrix with orthonormal rows or columns, so that all
-directions of weight space move alike. Vectors, embeddings and thin matrices are left to Adam.
+directions of weight space move alike. Vectors and matrices of few rows or columns are left to Adam.
 Sources: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; Liu et al. 2025, arXiv:2502.16982.
 """
 

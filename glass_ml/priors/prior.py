@@ -23,9 +23,9 @@ class Prior(nn.Module):
         elements: atomic numbers it was built for, ascending.
         config: size of the network.
         losses: held-out loss at noise levels (Å), from which `spread` follows; unknown for an untrained prior.
-        shortest: rows [Z1, Z2, distance (Å)] of the shortest distances in the training data.
-        density_range: smallest and largest number density (atoms/Å^3) that it was trained on; a structure outside is
-            denoised as one at the nearer end.
+        shortest: rows [Z1, Z2, distance (Å)] of the shortest distances in the data, held-out structures included.
+        density_range: smallest and largest number density (atoms/Å^3) of the same; a structure outside is denoised as
+            one at the nearer end.
     """
 
     species_of: Tensor

@@ -37,8 +37,8 @@ def train_prior(
 ) -> dict[str, float]:
     """Train (or finish training) a prior and write its checkpoint folder.
 
-    Training state lives in `state`; where it exists, training goes on from there, and the result equals that of a
-    run that was never stopped. The caller removes it when it is no longer wanted.
+    Training state lives in `state`; where it exists, training goes on from there, and with as many processes the result
+    equals that of a run that was never stopped. The caller removes it when it is no longer wanted.
 
     Args:
         data: the prepared structures.
@@ -77,9 +77,10 @@ def train_prior(
         validation_structures=training.validation_structures,
     )
     last = state / "last.ckpt"
-    trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from None
     if not trainer.is_global_zero:
         return {}
     best = state / "best.ckpt"

@@ -32,8 +32,8 @@ class Devices:
 
     @property
     def stated(self) -> bool:
-        """Whether anything but this process was asked for, by options, by a launcher or by a GPU."""
-        return self != Devices() or self.gpu or launched() is not None
+        """Whether more than the cores of this machine was asked for: by options, by a launcher or by a GPU."""
+        return self.gpu or self.devices is not None or self.nodes is not None or launched() not in (None, (1, 1))
 
     @property
     def label(self) -> str:
@@ -65,15 +65,25 @@ class Devices:
 
 
 def launched() -> tuple[int, int] | None:
-    """Processes per node and nodes, where torchrun or srun have started this process; else None."""
+    """Processes per node and nodes, where torchrun or srun have started this process; else None.
+
+    Raises:
+        InputError: SLURM was asked for several processes, and this one is alone or cannot find the others.
+    """
     from pytorch_lightning.plugins.environments import SLURMEnvironment
 
     if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         return local, int(os.environ["WORLD_SIZE"]) // local
+    started = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))  # by the srun that this process stands under
     if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
-        nodes = int(os.environ.get("SLURM_NNODES", 1))
-        return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
+        tasks, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", 1))
+        if tasks != started:
+            what = f"SLURM has {tasks} tasks for this job, and started {started} of this command"
+            raise InputError(what, "SLURM_NTASKS", "put srun before the command")
+        return tasks // nodes, nodes
+    if started > 1:
+        raise InputError(f"{started} processes in an interactive job", "SLURM_JOB_NAME", "use srun --job-name=glass")
     return None
 
 

@@ -14,15 +14,18 @@ from ase.data import atomic_numbers
 from glass_ml.config import as_mapping
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_text
+from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.sampling.config import SamplingConfig
 from glass_ml.sampling.run import Replicas, batches_of, run_replicas
+from glass_ml.sampling.schedules import noise_levels
 from glass_ml.stages.devices import Devices, first_process
 from glass_ml.stages.outputs import finished_metrics, write_inversion
 from glass_ml.stages.params import PARAMS, InversionConfig, system_config, system_names
 from glass_ml.stages.replicas import compute_replicas
-from glass_ml.structures.packing import atom_counts
+from glass_ml.structures.packing import atom_counts, random_packing
+from glass_ml.structures.random import generator
 from glass_ml.tracking.inversions import log_inversion
 from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage, measurement_entry
 from glass_ml.tracking.registry import resolve_model
@@ -47,7 +50,7 @@ def invert(
 
     Settings that are None come from params.yaml where it knows the target's system, else from the defaults.
     Finished replicas of an interrupted inversion are kept; a finished inversion is not made again. Replicas are
-    computed by `processes` on this machine's cores, or by `devices` where any are stated; by which does not enter
+    computed by `processes` on this machine's cores, or by `devices` where any are stated; how many does not enter
     the result. Under a launcher the first process writes, and the others return nothing.
 
     Raises:
@@ -59,15 +62,20 @@ def invert(
     n_structures = sizes.n_structures if n_structures is None else n_structures
     n_atoms = sizes.n_atoms if n_atoms is None else n_atoms
     seed = sizes.seed if seed is None else seed
+    devices = devices or Devices()
+    devices.trainer_options()
+    if processes is not None and devices.stated:
+        raise InputError("stands beside devices", "--processes", "give the one or the other")
     processes = sizes.processes if processes is None else processes
     if processes < 1:
         raise InputError(f"{processes} processes", "--processes", "give at least one")
-    devices = devices or Devices()
-    devices.trainer_options()
     batches_of(n_structures, sampling)
+    noise_levels(sampling.schedule)
     resolved = resolve_model(model, target.system)
     prior = load_prior(resolved.folder)
     prior.species(torch.tensor([atomic_numbers[symbol] for symbol in atom_counts(target.composition, n_atoms)]))
+    cell = random_packing(target.composition, target.density, n_atoms, [generator(seed)], rounds=0)
+    build_likelihood(target, cell)  # what it refuses is refused here, once, and not by every process
     _check_folder(out)
 
     params = {"sampling": as_mapping(sampling), "n_structures": n_structures, "n_atoms": n_atoms}
@@ -93,7 +101,8 @@ def invert(
             "seed": seed,
             "target": target,
         }
-        scratch = out / SCRATCH / identity[:16]
+        # Another kind of device rounds otherwise: it takes up its own replicas alone.
+        scratch = out / SCRATCH / f"{identity[:16]}-{'gpu' if devices.gpu else 'cpu'}"
         if devices.stated:
             replicas = Replicas(job, n_structures, sampling, scratch)
             compute_replicas(replicas, devices, progress=progress)
@@ -104,7 +113,9 @@ def invert(
             structures = run_replicas(job, n_structures, sampling, scratch, processes=processes, progress=progress)
         metrics = write_inversion(out, identity, target, lineage, structures, prior, sampling)
         shutil.rmtree(out / SCRATCH)
-    if track and first_process():
+    if not first_process():
+        return {}
+    if track:
         log_inversion(out)
     return metrics
 

@@ -85,8 +85,16 @@ def training_structures(lineage: Lineage, root: Path | str | None = None) -> tup
         raise InputError(f"the training data ({lineage.data_path}) are not here")
     if content_md5(source, root) != lineage.data_md5:
         raise InputError(f"{lineage.data_path} is not the version that the prior was trained on")
+    return file.relative_to(root).as_posix(), *read_thinned(file)
+
+
+def read_thinned(file: Path | str) -> tuple[list[int], Structures]:
+    """At most MOST_SEARCHED structures of a file, evenly taken: their numbers in it, and the structures.
+
+    Raises:
+        InputError: as `structures.io.iterate_frames`.
+    """
     count = sum(1 for _ in iterate_frames(file))
     index = thinned(count, MOST_SEARCHED).tolist()
     chosen = set(index)
-    frames = [atoms for k, atoms in enumerate(iterate_frames(file)) if k in chosen]
-    return file.relative_to(root).as_posix(), index, from_atoms(frames)
+    return index, from_atoms([atoms for k, atoms in enumerate(iterate_frames(file)) if k in chosen])

@@ -18,6 +18,7 @@ from glass_ml.structures.io import iterate_frames
 from glass_ml.tracking.data import data_identity
 
 PAUSE = 1.0  # s, between two looks at what the first process has prepared
+PATIENCE = 3600.0  # s, that it is given
 
 
 def prepare(system: str) -> Path:
@@ -43,7 +44,10 @@ def prepare(system: str) -> Path:
             source_md5=data.md5,
             recipe=recipe,
         )
+    until = time.monotonic() + PATIENCE
     while not first_process() and not _is_there(folder, wanted):
+        if time.monotonic() > until:
+            raise InputError("the first process has not prepared the data", str(folder), "see what it says")
         time.sleep(PAUSE)
     return folder
 

@@ -92,5 +92,8 @@ def compute_replicas(replicas: Replicas, devices: Devices, *, progress: bool = T
             use_distributed_sampler=False,
             inference_mode=False,  # guidance differentiates the forward models
         )
-        trainer.predict(ReplicaSampler(replicas, progress=progress), return_predictions=False)
+        try:
+            trainer.predict(ReplicaSampler(replicas, progress=progress), return_predictions=False)
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from None
     trainer.strategy.barrier("replicas")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 from pytorch_lightning.loggers.logger import DummyLogger
@@ -25,9 +26,9 @@ from glass_ml.tracking.store import open_store
 def train(system: str, devices: Devices | None = None) -> dict[str, float]:
     """Train the prior of a system into `models/SYSTEM` and register it; returns its held-out losses.
 
-    The state of an unfinished training lies in `training/SYSTEM-<recipe>`; the same recipe on the same data goes on
-    from there, any other starts anew. Of several processes the first records and registers, and the others return
-    nothing.
+    The state of an unfinished training lies in `training/SYSTEM-<recipe>`; the same recipe on the same data and as many
+    processes goes on from there, any other starts anew. Of several processes the first records and registers, and the
+    others return nothing.
 
     Raises:
         InputError: no such system, data or devices.
@@ -35,7 +36,10 @@ def train(system: str, devices: Devices | None = None) -> dict[str, float]:
     options = (devices or Devices()).trainer_options()
     config = system_config(system)
     data = StructureFile(Path("prepared") / system)
-    recipe = {key: as_mapping(getattr(config, key)) for key in ("prepare", "network", "noise", "training")}
+    recipe: dict[str, Any] = {
+        key: as_mapping(getattr(config, key)) for key in ("prepare", "network", "noise", "training")
+    }
+    recipe["processes"] = options["devices"] * options["num_nodes"]  # each has a batch of its own in a step
     key = sha256_text(canonical_json([recipe, data.meta]))
     state = Path("training") / f"{system}-{key[:12]}"
     folder = Path("models") / system

@@ -25,7 +25,7 @@ class Pairs:
     """Directed or undirected pairs of atoms, periodic images included.
 
     Attributes:
-        i: first atom of each pair, (P,), ascending.
+        i: first atom of each pair, (P,); ascending in a full list.
         j: second atom of each pair, (P,).
         shift: lattice translation of the second atom, (P, 3), in cell vectors.
         full: True if a pair stands in both directions.

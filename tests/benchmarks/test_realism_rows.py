@@ -11,7 +11,7 @@ from ase.build import bulk
 pytest.importorskip("numba", reason="the baselines need glass_ml[benchmarks]")
 
 from baselines.cases import CASES, Hidden
-from baselines.methods import METHODS, SETTINGS, Counted, changed, settings
+from baselines.methods import CALLS, METHODS, SETTINGS, Counted, changed, settings
 from baselines.relaxation import relaxed
 from baselines.score import diversity, floor, load, rescaled, save, scores, summary, table
 from realism import _merged
@@ -93,7 +93,7 @@ def test_settings_come_from_params_and_one_dict(row):
     shipped = system_config(CASE.system).sampling
     config = settings(CASE, row)
     assert config.temperature.structure == {"posterior": 1, "optimiser": 0}.get(row, shipped.temperature.structure)
-    assert config.schedule == replace(shipped.schedule, steps=200) and config.guidance == shipped.guidance
+    assert config.schedule == replace(shipped.schedule, steps=CALLS) and config.guidance == shipped.guidance
     with pytest.raises(AttributeError):
         changed(config, {"step": {"no_such": 1}})
 

@@ -13,7 +13,7 @@ from tiny_training import NOISE, quenches
 
 from glass_ml.errors import InputError
 from glass_ml.priors.datamodule import VALIDATION_SIGMAS, DenoisingData, TrainingItems, ValidationItems, collate
-from glass_ml.priors.dataset import StructureFile, shortest_distances, write_structure_file
+from glass_ml.priors.dataset import StructureFile, write_structure_file
 from glass_ml.priors.noise import NoiseConfig
 from glass_ml.priors.rows import RowFile, RowWriter
 
@@ -117,10 +117,11 @@ def test_an_added_quench_moves_no_other(tmp_path):
         assert held_out([new, *NAMES]) - {new} == before
 
 
-def test_shortest_distances_of_each_pair():
-    frames = quenches(["a"])
+def test_shortest_distances_of_each_pair(tmp_path):
+    frames = quenches(NAMES)
     frames[1].numbers[:4] = 8
-    rows = {(a, b): r for a, b, r in shortest_distances(frames)}
+    write_structure_file(tmp_path / "data", frames, validation_share=0.2, source_path="", source_md5="")
+    rows = {(a, b): r for a, b, r in StructureFile(tmp_path / "data").meta["shortest"]}
     assert set(rows) == {(8, 8), (8, 14), (14, 14)}
     everything = np.concatenate([f.get_all_distances(mic=True)[~np.eye(8, dtype=bool)] for f in frames])
     assert min(rows.values()) == pytest.approx(everything.min(), abs=1e-4)

@@ -27,7 +27,16 @@ TWO = [
     "-m",
     "glass_ml.cli.main",
 ]
-LAUNCHERS = ("SLURM_NTASKS", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE")
+LAUNCHERS = (
+    "SLURM_NTASKS",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_NNODES",
+    "SLURM_JOB_NAME",
+    "TORCHELASTIC_RUN_ID",
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+)
 SAMPLING = {"schedule": {"steps": 6, "sigma_max": 1.0}, "batch": 2}
 
 
@@ -54,8 +63,8 @@ def test_one_core_unless_more_is_said():
     assert Devices(accelerator="cpu").trainer_options() == {"accelerator": "cpu", "devices": 1, "num_nodes": 1}
     assert Devices("cpu", 3).trainer_options()["devices"] == 3
     assert launched() is None and first_process() and Devices("cpu").label == "cpu"
-    assert Devices("cpu").stated and Devices(devices=2).stated
-    assert Devices().stated == torch.cuda.is_available()
+    assert Devices(devices=2).stated and Devices("cpu", nodes=1).stated
+    assert not Devices("cpu").stated and Devices().stated == torch.cuda.is_available()
 
 
 @pytest.mark.parametrize("asked", [Devices("cpu", 0), Devices("cpu", -1), Devices("cpu", 1, 0)])
@@ -76,15 +85,29 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 def test_slurm_says_how_many(monkeypatch):
-    for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "glass"}.items():
+    environment = {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "glass", "SLURM_STEP_NUM_TASKS": "8"}
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert launched() == (4, 2) and Devices().stated
     assert Devices("cpu").trainer_options() == {"accelerator": "cpu", "devices": 4, "num_nodes": 2}
     assert Devices("cpu", 4, 2).trainer_options()["num_nodes"] == 2
     with pytest.raises(InputError, match="4 on 2 were started"):
         Devices("cpu", 2).trainer_options()
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")  # a batch script without srun: the other seven would be waited for
+    with pytest.raises(InputError, match="8 tasks for this job, and started 1"):
+        launched()
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")  # a shell within an allocation has started nothing
     assert launched() is None
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")  # four of them, each for itself, would write the same files
+    with pytest.raises(InputError, match="interactive job"):
+        launched()
+
+
+def test_one_task_uses_the_cores_of_its_machine(monkeypatch):
+    for name in ("SLURM_NTASKS", "SLURM_NNODES"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "glass")
+    assert launched() == (1, 1) and not Devices("cpu").stated
 
 
 def test_structures_do_not_depend_on_who_computes_them(project):
