@@ -4,7 +4,8 @@
 
 needs the measured spectra of ../shared/data beside the checkout. One table on stdout, and the same numbers in
 benchmarks/results/measured.json. R is sqrt(sum (model - data)^2 / sum data^2) on Q F(Q) with scale 1, replicas
-averaged, model and data seen through the same real-space window (`glass-ml evaluate` prints the same).
+averaged, model and data seen through the same real-space window (`glass-ml evaluate` prints the same). `wall_s` of the
+relaxations is processor time.
 """
 
 import json
@@ -18,6 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from baselines.relaxation import relaxed
+from baselines.score import rescaled
 
 from glass_ml.analysis.ensemble import describe
 from glass_ml.files import write_json
@@ -36,7 +39,7 @@ CASES = {
 }
 COLUMNS = ("nfold.Si.4", "nfold.O.2", "angle.Si-Si-Si.mean", "angle.Si-Si-Si.spread", "angle.O-Si-O.spread",
            "angle.Si-O-Si.mean", "angle.below75", "shortest.Si-Si", "shortest.Si-O")  # fmt: skip
-RELAXATION = (8, 15, 100)  # L-BFGS iterations
+RELAXATION = (0, 8, 15, 100)  # L-BFGS iterations
 ALONE = 200  # noise levels where no data steer: more change nothing
 
 
@@ -60,30 +63,20 @@ def ours(system: str, case: dict, target: Target, *, guided: bool) -> tuple[Stru
     return structures, time.perf_counter() - start
 
 
-def relaxed(system: str, case: dict, target: Target, iterations: int) -> tuple[Structures, float]:
-    """Thermal training structures of the target's density, moved onto the data by L-BFGS."""
+def relaxations(system: str, case: dict, target: Target) -> dict[int, tuple[Structures, float]]:
+    """Thermal training structures of the target's density, moved onto the data by L-BFGS; with the CPU seconds in all.
+
+    By the number of iterations; 0 are the structures themselves.
+    """
     frames = [a for a in read_frames(Path("data") / system / "train.extxyz") if a.info["state"] == "thermal"]
     largest = max(len(a) for a in frames)
     by_quench = {a.info["quench"]: a for a in frames if len(a) == largest}
-    start = time.perf_counter()
-    results = []
+    found: dict[int, list[tuple[Structures, float]]] = {stop: [] for stop in RELAXATION}
     for atoms in list(by_quench.values())[: case["replicas"]]:
-        one = from_atoms([atoms])
-        stretch = (float(one.density[0]) / target.density) ** (1 / 3)
-        one = replace(one, positions=one.positions * stretch, cell=one.cell * stretch)
-        likelihood = build_likelihood(target, one)
-        positions = one.positions.clone().requires_grad_(True)
-        optimiser = torch.optim.LBFGS([positions], max_iter=iterations, line_search_fn="strong_wolfe")
-
-        def closure(one=one, likelihood=likelihood, positions=positions, optimiser=optimiser) -> torch.Tensor:
-            optimiser.zero_grad()
-            loss = 0.5 * likelihood.residuals(one.at(positions)).square().sum()
-            loss.backward()
-            return loss
-
-        optimiser.step(closure)
-        results.append(one.at(positions.detach()))
-    return concatenate(results), time.perf_counter() - start
+        one = rescaled(from_atoms([atoms]), target.density)
+        for stop, structure, seconds in relaxed(one, build_likelihood(target, one), RELAXATION):
+            found[stop].append((structure, seconds))
+    return {stop: (concatenate([s for s, _ in made]), sum(t for _, t in made)) for stop, made in found.items()}
 
 
 def row(name: str, case: dict, target: Target, structures: Structures, seconds: float) -> dict:
@@ -117,10 +110,9 @@ def main(systems: list[str]) -> None:
         rows = [row("ours", case, target, structures, seconds)]
         structures, seconds = ours(system, case, target, guided=False)
         rows.append(row("prior alone", case, target, structures, seconds))
-        rows.append(row("training structures", case, target, *relaxed(system, case, target, 0)))
-        for iterations in RELAXATION:
-            structures, seconds = relaxed(system, case, target, iterations)
-            rows.append(row(f"training structures, L-BFGS {iterations}", case, target, structures, seconds))
+        for iterations, (structures, seconds) in relaxations(system, case, target).items():
+            name = f"training structures, L-BFGS {iterations}" if iterations else "training structures"
+            rows.append(row(name, case, target, structures, seconds))
         results[system] = rows
         names = [key for key in rows[0] if key != "method"]
         print(f"\n{system}\n{'method':<34}" + "".join(f"{n.removeprefix('angle.'):>16}" for n in names))
