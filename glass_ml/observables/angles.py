@@ -198,8 +198,8 @@ class _Angles:
         """The histograms, (S, M)."""
         counts = self.bonds.weight.new_zeros(self.n_systems * self.n_nodes)
         for part in self._parts():
-            weight = self.bonds.weight[part.p] * self.bonds.weight[part.q]
-            place = self.row[part.p] + part.node
+            weight = self.bonds.weight.index_select(0, part.p) * self.bonds.weight.index_select(0, part.q)
+            place = self.row.index_select(0, part.p) + part.node
             for shift, share in zip((-1, 0, 1), _shares(part.offset), strict=True):
                 counts.scatter_add_(0, place + shift, share.mul_(weight))
         return counts.view(self.n_systems, self.n_nodes)
@@ -209,16 +209,16 @@ class _Angles:
         bonds, upstream = self.bonds, upstream.reshape(-1)
         across, along = torch.zeros_like(bonds.unit), torch.zeros_like(bonds.weight)
         for part in self._parts():
-            p, q, place = part.p, part.q, self.row[part.p] + part.node
-            below, at, above = (upstream[place + shift] for shift in (-1, 0, 1))
-            first, second = bonds.weight[p], bonds.weight[q]
+            p, q, place = part.p, part.q, self.row.index_select(0, part.p) + part.node
+            below, at, above = (upstream.index_select(0, place + shift) for shift in (-1, 0, 1))
+            first, second = bonds.weight.index_select(0, p), bonds.weight.index_select(0, q)
             slope = (0.5 * (above - below)).addcmul_(below - 2 * at + above, part.offset)
             slope *= part.turn * first * second
             value = sum(u * share for u, share in zip((below, at, above), _shares(part.offset), strict=True))
             along.scatter_add_(0, p, value * second)
             along.scatter_add_(0, q, value * first)
             for plane, unit in zip(across, bonds.unit, strict=True):
-                u, v = unit[p], unit[q]
+                u, v = unit.index_select(0, p), unit.index_select(0, q)
                 plane.scatter_add_(0, p, slope * (part.cosine * u - v))
                 plane.scatter_add_(0, q, slope * (part.cosine * v - u))
         return bonds.pull(across / self.near + bonds.unit * (along * bonds.slope))
@@ -241,17 +241,18 @@ class _Angles:
             chosen = order[ends[k] : ends[k + 1]]
             bond, width = chosen % max(1, n_bonds), high - low
             owner, q = _runs(self.start[bond], self.number[bond])
-            owner, p, q = self._angled(owner, bond[owner], q)
+            owner, p, q = self._angled(owner, bond.index_select(0, owner), q)
             part = self._measure(p, q)
-            sign = torch.where(chosen[owner] < n_bonds, 1.0, -1.0).to(unit)
-            turn = sign * part.turn * bonds.weight[p] * bonds.weight[q] / self.near[p]
-            u = unit[:, p]
-            across = ((part.cosine * u).sub_(unit[:, q]) * turn).t()
-            along = (u * (sign * bonds.slope[p] * bonds.weight[q])).t()
+            first, second = bonds.weight.index_select(0, p), bonds.weight.index_select(0, q)
+            sign = torch.where(chosen < n_bonds, 1.0, -1.0).to(unit).index_select(0, owner)
+            turn = sign * part.turn * first * second / self.near.index_select(0, p)
+            u, v = unit.index_select(1, p), unit.index_select(1, q)
+            across = ((part.cosine * u).sub_(v) * turn).t()
+            along = (u * (sign * bonds.slope.index_select(0, p) * second)).t()
             o = part.offset
             values = torch.stack([o - 0.5, -2 * o, o + 0.5])[..., None] * across
             values += torch.stack(_shares(o))[..., None] * along
-            atom = moved[ends[k] : ends[k + 1]][owner] - low
+            atom = moved[ends[k] : ends[k + 1]].index_select(0, owner) - low
             place = ((part.node + shifts[..., 0]) * width + atom)[..., None] * 3 + component
             table = unit.new_zeros(self.n_nodes * width * 3)
             table.scatter_add_(0, place.reshape(-1), values.reshape(-1))
@@ -273,12 +274,13 @@ class _Angles:
 
     def _angled(self, owner: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Those of some pairs of bonds that make an angle of the kind that is asked for."""
-        fits = p != q if self.kind is None else self.kind[p] != self.kind[q]
+        kind = self.kind
+        fits = p != q if kind is None else kind.index_select(0, p) != kind.index_select(0, q)
         chosen = fits.nonzero()[:, 0]
-        return owner[chosen], p[chosen], q[chosen]
+        return owner.index_select(0, chosen), p.index_select(0, chosen), q.index_select(0, chosen)
 
     def _measure(self, p: Tensor, q: Tensor) -> _Part:
-        u, v = self.bonds.unit[:, p], self.bonds.unit[:, q]
+        u, v = self.bonds.unit.index_select(1, p), self.bonds.unit.index_select(1, q)
         cosine = (u * v).sum(0)
         sine = torch.linalg.cross(u, v, dim=0).square().sum(0).sqrt()
         per_node = 180 / math.pi / self.spacing
@@ -297,4 +299,4 @@ def _runs(begin: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
     """The integers begin, begin + 1, ... (`number` of them) of every entry, and the entry that each belongs to."""
     owner = torch.repeat_interleave(number)
     first = begin - number.cumsum(0) + number
-    return owner, torch.arange(len(owner), device=owner.device) + first[owner]
+    return owner, torch.arange(len(owner), device=owner.device).add_(first.index_select(0, owner))
