@@ -68,7 +68,7 @@ class AngleDistribution:
 
     Attributes:
         kind: 'adf'.
-        grid: as given.
+        grid, triplet, broadening, width: as given.
         reach: how far (Å) a list of pairs must reach to be passed to `forward` and `jacobian`.
 
     Raises:
@@ -85,8 +85,8 @@ class AngleDistribution:
             raise InputError(f"broadening {broadening} is not in 0-90 degrees", "broadening", "such as 2")
         first, centre, last = parse_triplet(triplet)
         self.grid, self.triplet, self.broadening, self.width = grid, triplet, broadening, width
-        self.finder = BondFinder(centre, bond_cutoffs(cutoff, width, centre, {first, last}), width)
-        self.reach = self.finder.reach
+        self._finder = BondFinder(centre, bond_cutoffs(cutoff, width, centre, {first, last}), width)
+        self.reach = self._finder.reach
         self._unlike = first != last
         n_intervals = math.ceil(180 / min(SPACING, broadening / 2.5) - 1e-9)
         self._spacing = 180 / n_intervals
@@ -129,7 +129,7 @@ class AngleDistribution:
         return 100 * sums[:, :-1] / amount.clamp(min=FEWEST)[:, None], amount
 
     def _measure(self, structures: Structures, pairs: Pairs | None) -> _Angles:
-        bonds = self.finder(structures, pairs)
+        bonds = self._finder(structures, pairs)
         if self._angles is None or self._angles.bonds is not bonds:
             n_nodes = self._rows.shape[1]
             self._angles = _Angles(bonds, structures, self._unlike, self._spacing, n_nodes)

@@ -46,7 +46,7 @@ class CoordinationDistribution:
 
     Attributes:
         kind: 'coordination'.
-        grid: as given.
+        grid, pair, width: as given.
         reach: how far (Å) a list of pairs must reach to be passed to the methods.
 
     Raises:
@@ -62,10 +62,10 @@ class CoordinationDistribution:
             raise InputError("coordination numbers are not whole and ascending from 0", "grid", "such as 0, 1, 2, 3, 4")
         self.grid, self.pair, self.width = grid, pair, width
         self.centre, end = parse_neighbours(pair)
-        self.finder = BondFinder(
+        self._finder = BondFinder(
             self.centre, bond_cutoffs(cutoff, width, self.centre, None if end is None else {end}), width
         )
-        self.reach = self.finder.reach
+        self.reach = self._finder.reach
 
     def forward(self, structures: Structures, pairs: Pairs | None = None) -> Tensor:
         """The fractions of every system, (S, n), differentiable in the positions.
@@ -76,7 +76,7 @@ class CoordinationDistribution:
                 call for as long as the atoms move little.
         """
         atoms, system, amount = self._atoms(structures)
-        numbers = _Numbers.apply(structures.positions, self.finder(structures, pairs))[atoms]
+        numbers = _Numbers.apply(structures.positions, self._finder(structures, pairs))[atoms]
         away = (numbers[:, None] - self.grid.to(numbers)).clamp(-1, 1)
         share = (torch.pi / 2 * away).cos().square()
         return share.new_zeros(structures.n_systems, len(self.grid)).index_add(0, system, share) / amount[:, None]
@@ -84,7 +84,7 @@ class CoordinationDistribution:
     def mean(self, structures: Structures, pairs: Pairs | None = None) -> Tensor:
         """The mean coordination number of every system, (S,), differentiable; 0 without atoms A. See `forward`."""
         atoms, system, amount = self._atoms(structures)
-        numbers = _Numbers.apply(structures.positions, self.finder(structures, pairs))[atoms]
+        numbers = _Numbers.apply(structures.positions, self._finder(structures, pairs))[atoms]
         return numbers.new_zeros(structures.n_systems).index_add(0, system, numbers) / amount
 
     def jacobian(self, structures: Structures, pairs: Pairs | None = None) -> Tensor:
@@ -93,7 +93,7 @@ class CoordinationDistribution:
         Arguments as `forward`. Time and memory are linear in the number of atoms.
         """
         atoms, system, amount = self._atoms(structures)
-        bonds = self.finder(structures, pairs)
+        bonds = self._finder(structures, pairs)
         numbers = _numbers(bonds)[atoms]
         away = (numbers - self.grid.to(numbers)[:, None]).clamp(-1, 1)
         slope = numbers.new_zeros(len(self.grid), structures.n_atoms)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from model_crystals import crystal
 
 from glass_ml.errors import InputError
 from glass_ml.observables import angles as angles_module
@@ -128,6 +129,18 @@ def test_ready_lists_of_pairs_are_interchangeable(model, binary):
             pairs = neighbour_pairs(binary, model.reach + farther, full=full)
             torch.testing.assert_close(model.forward(binary, pairs), spectrum, rtol=0, atol=1e-11)
             torch.testing.assert_close(model.jacobian(binary, pairs), jacobian, rtol=0, atol=1e-11)
+
+
+def test_an_atom_bonded_to_its_own_images_alone():
+    """Whole and half lists alike; nothing moves as the atom does."""
+    copper = from_atoms([crystal("Cu", "fcc", 3.6, shear=False)])
+    number, angle = CoordinationDistribution(NUMBERS, "Cu-Cu", 2.6, 0.3), AngleDistribution(DEGREES, "Cu-Cu-Cu", 2.6)
+    for pairs in (None, neighbour_pairs(copper, 3.5, full=True), neighbour_pairs(copper, 3.5, full=False)):
+        n = 12 * float(bond_switch(torch.tensor(3.6 / 2**0.5), torch.tensor(2.6), 0.3)[0])
+        assert 1 < n < 11 and float(number.mean(copper, pairs)) == pytest.approx(n, abs=1e-5)
+        torch.testing.assert_close(angle.forward(copper, pairs), angle.forward(copper))
+        for model in (number, angle):
+            assert float(model.jacobian(copper, pairs).abs().max()) < 1e-9
 
 
 def test_atoms_that_move_by_and_by(binary):
