@@ -57,13 +57,13 @@ class AngleDistribution:
 
     y(x) = 100 sum_t w_t K(x, theta_t) / sum_t w_t over the angles t of a system, each with w = s(r_ij) s(r_ik), the
     product of the weights of its two bonds. K is a Gaussian, reflected at 0 and 180 degrees, so that y integrates to
-    100 over 0-180 degrees. A system without such angles gives zeros.
+    100 over 0-180 degrees. A system without such angles gives zeros; see `FEWEST` for how it gets there.
 
     Args:
         grid: angles, (n,), degrees, ascending between 0 and 180.
         triplet: 'O-Si-O', the apex in the middle.
         cutoff: where bonds end, Å: one number, or one for each pair ({'Si-O': 2.1}).
-        broadening: standard deviation of K, degrees.
+        broadening: standard deviation of K, degrees, 0.1-90.
         width: half the range over which a bond ends, Å: whole up to cutoff - width, none from cutoff + width on.
 
     Attributes:
@@ -81,8 +81,8 @@ class AngleDistribution:
         x = grid.detach().cpu().double().numpy()
         if x.ndim != 1 or not len(x) or not (x[0] > 0 and x[-1] < 180 and (np.diff(x) > 0).all()):
             raise InputError("angles are not ascending between 0 and 180 degrees", "grid", "give degrees")
-        if not 0 < broadening < 90:
-            raise InputError(f"broadening {broadening} is not in 0-90 degrees", "broadening", "such as 2")
+        if not 0.1 <= broadening <= 90:
+            raise InputError(f"broadening {broadening} is not in 0.1-90 degrees", "broadening", "such as 2")
         first, centre, last = parse_triplet(triplet)
         self.grid, self.triplet, self.broadening, self.width = grid, triplet, broadening, width
         self._finder = BondFinder(centre, bond_cutoffs(cutoff, width, centre, {first, last}), width)
