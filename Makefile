@@ -43,6 +43,6 @@ clean:
 	touch $@
 
 .venv/dev: .venv/core
-	$(PIP) -e '.[simulate,benchmarks,dev]'
+	$(PIP) -e '.[simulate,xas,benchmarks,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps DebyeCalculator==1.1.1
 	touch $@

@@ -9,6 +9,9 @@ from glass_ml.errors import InputError
 ATOMIC_MASS_G = 1.66053906892e-24  # CODATA 2022
 ANGSTROM3_CM3 = 1e-24
 
+EV_TO_K2 = 0.26246843
+"""2 m_e / hbar^2 in 1/(eV Å^2): k^2 = EV_TO_K2 (E - E0). Source: CODATA 2018."""
+
 
 def mean_mass(composition: Mapping[str, float]) -> float:
     """Mean atomic mass (u) of a composition given as element symbol -> amount, in any common unit."""

@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "fit and realism of an inversion",
     "spectrum": "any forward model on any structure file",
     "analyse": "coordination, angles and rings of structures",
+    "xas-table": "EXAFS scattering table of an absorption edge, by FEFF",
     "data": "check, convert and list measured files",
     "models": "list, show and promote priors",
     "trace": "the lineage of a structure, verified",
@@ -34,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == wanted:
-            module = importlib.import_module(f"glass_ml.cli.{name}")
+            module = importlib.import_module(f"glass_ml.cli.{name.replace('-', '_')}")
             module.configure(sub)
             sub.set_defaults(run=module.run)
     return parser

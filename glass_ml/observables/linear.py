@@ -1,4 +1,4 @@
-"""Pair spectra: everything that is a sum over pairs of a function of their distance, weighted by element."""
+"""Pair spectra: everything that is a sum over pairs of a function of their distance and their elements."""
 
 from __future__ import annotations
 
@@ -31,23 +31,56 @@ def shell_volumes(n_nodes: int, spacing: float) -> np.ndarray:
 
 
 class PairObservable(ABC):
-    """A pair spectrum: y = 2/N sum over pairs of w_a w_b K(r) - rho <w>^2 4 pi int r^2 K dr, suitably scaled.
+    """A spectrum that is affine in the pair histograms.
 
     Args:
         kind: a key of `KINDS`.
         grid: points, (n,).
-        radiation: 'xray', 'neutron' or 'number': the weights of the elements.
         spacing: largest distance between histogram nodes that this spectrum bears, Å.
     """
 
-    def __init__(self, kind: str, grid: Tensor, radiation: str, spacing: float = SPACING):
-        self.kind, self.grid, self.radiation, self.spacing = kind, grid, radiation, spacing
-        self._weights: dict[tuple, Tensor] = {}
-        self._kernels: dict[tuple, tuple[Tensor, Tensor]] = {}
+    def __init__(self, kind: str, grid: Tensor, spacing: float = SPACING):
+        self.kind, self.grid, self.spacing = kind, grid, spacing
 
     @abstractmethod
     def reach(self, half_width: float) -> float:
         """Distance (Å) up to which pairs matter in a batch whose smallest half width is `half_width` (Å)."""
+
+    @abstractmethod
+    def from_histograms(self, h: PairHistograms) -> Tensor:
+        """The spectrum of every system, (S, n), from histograms that reach at least `reach(h.half_width)`."""
+
+    @abstractmethod
+    def response(self, h: PairHistograms) -> Tensor:
+        """Derivative of the spectrum of the first system in its counts, (n, T, B); the spectrum is affine in them."""
+
+    def forward(self, structures: Structures, pairs: Pairs | None = None) -> Tensor:
+        """The spectrum of every system, (S, n), differentiable in the positions."""
+        reach = self.reach(float(structures.half_width.min()))
+        return self.from_histograms(pair_histograms(structures, reach, self.spacing, pairs=pairs))
+
+    def check_reach(self, h: PairHistograms) -> None:
+        """Raise ValueError where histograms end below `reach`."""
+        reach = self.reach(h.half_width)
+        if reach > h.r_max + 1e-6:
+            raise ValueError(f"{self.kind} needs pairs up to {reach:.3f} Å, the histogram ends at {h.r_max:.3f} Å")
+
+
+class WeightedPairs(PairObservable):
+    """A pair spectrum in which one function K serves all pairs, and elements have weights.
+
+    y = 2/N sum over pairs of w_a w_b K(r) - rho <w>^2 4 pi int r^2 K dr, suitably scaled.
+
+    Args:
+        kind, grid, spacing: as `PairObservable`.
+        radiation: 'xray', 'neutron' or 'number': the weights of the elements.
+    """
+
+    def __init__(self, kind: str, grid: Tensor, radiation: str, spacing: float = SPACING):
+        super().__init__(kind, grid, spacing)
+        self.radiation = radiation
+        self._weights: dict[tuple, Tensor] = {}
+        self._kernels: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
     def kernel(self, r: np.ndarray, half_width: float) -> np.ndarray:
@@ -56,11 +89,6 @@ class PairObservable(ABC):
     @abstractmethod
     def assemble(self, h: PairHistograms, sums: Tensor, volume: Tensor) -> Tensor:
         """The spectrum (S, n) from sums over pairs per pair of elements (S, T, n) and int 4 pi r^2 K dr (n,)."""
-
-    def forward(self, structures: Structures, pairs: Pairs | None = None) -> Tensor:
-        """The spectrum of every system, (S, n), differentiable in the positions."""
-        reach = self.reach(float(structures.half_width.min()))
-        return self.from_histograms(pair_histograms(structures, reach, self.spacing, pairs=pairs))
 
     def from_histograms(self, h: PairHistograms) -> Tensor:
         """The spectrum of every system, (S, n), from histograms that reach at least `reach(h.half_width)`."""
@@ -101,9 +129,7 @@ class PairObservable(ABC):
         """Spline coefficients of K, (B, n), and its volume integral, (n,), for these nodes; kept for the next call."""
         key = (h.counts.shape[-1], h.spacing, h.half_width, h.counts.dtype, h.counts.device)
         if key not in self._kernels:
-            reach = self.reach(h.half_width)
-            if reach > h.r_max + 1e-6:
-                raise ValueError(f"{self.kind} needs pairs up to {reach:.3f} Å, the histogram ends at {h.r_max:.3f} Å")
+            self.check_reach(h)
             n_nodes = h.counts.shape[-1]
             coefficients = spline_coefficients(self.kernel(np.arange(n_nodes) * h.spacing, h.half_width))
             volume = shell_volumes(n_nodes, h.spacing) @ coefficients

@@ -10,14 +10,14 @@ from torch import Tensor
 from glass_ml.errors import InputError
 from glass_ml.observables.base import Instrument
 from glass_ml.observables.factors import BARN
-from glass_ml.observables.linear import PairObservable
+from glass_ml.observables.linear import WeightedPairs
 from glass_ml.observables.pairs import SPACING, PairHistograms, pair_types
 
 RIPPLES = 6
 """How many periods 2 pi / qmax beyond the grid pairs are taken into the convolution with the termination."""
 
 
-class RadialDistribution(PairObservable):
+class RadialDistribution(WeightedPairs):
     """g(r), each point the average over a soft shell, so that an ideal gas gives exactly 1.
 
     The shell is a Gaussian of width `broadening`, or without it the quadratic B-spline of the grid's own spacing.
@@ -63,7 +63,7 @@ class RadialDistribution(PairObservable):
         return sums[:, row] / ideal
 
 
-class PairDistribution(PairObservable):
+class PairDistribution(WeightedPairs):
     """G(r), D(r) or T(r) with the termination, resolution and broadening of the measurement.
 
     G(x) = exp(-(x qdamp)^2/2) 4 pi rho int r (g(r) - 1) C(x, r) dr, where C is the Gaussian of width

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from glass_ml.observables.base import Instrument
 from glass_ml.observables.factors import BARN
-from glass_ml.observables.linear import PairObservable
+from glass_ml.observables.linear import WeightedPairs
 from glass_ml.observables.pairs import SPACING, PairHistograms
 from glass_ml.observables.windows import real_space_window
 
 
-class Scattering(PairObservable):
+class Scattering(WeightedPairs):
     """S(Q) or F(Q) from S_ab(Q) - 1 = 4 pi rho int_0^L r^2 (g_ab - 1) sin(Qr)/(Qr) w(r) dr.
 
     L is `limit`, by default half the smallest cell width of the batch, so no atom is counted with two images. w is
