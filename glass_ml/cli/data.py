@@ -1,4 +1,4 @@
-"""glass-ml data: look at measured files, convert them, list them."""
+"""glass-ml data: look at measured files, convert them, reduce mu(E) to chi(k), list them."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from glass_ml.errors import InputError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the actions and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="check | convert | list", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="check | convert | reduce | list", required=True)
     check = actions.add_parser("check", help="what a file looks like, a plot, and a TARGET.yaml to start from")
     check.add_argument("file", type=Path)
     check.add_argument("--kind", help="read it as this kind (default: the likeliest)")
@@ -25,9 +25,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action in (check, convert):
         action.add_argument("--density", help="atoms/Å^3, or a text such as '2.20 g/cm3'")
         action.add_argument("--composition", metavar="EL=N,...", help="such as Si=1,O=2")
+    reduce = actions.add_parser("reduce", help="chi(k) of a measured mu(E), by larch's autobk, with a plot")
+    reduce.add_argument("file", type=Path, help="XDI, or columns with names")
+    reduce.add_argument("--edge", help="such as 'Cu K' (default: the file's, or the nearest to its step)")
+    reduce.add_argument("--e0", type=float, help="threshold, eV (default: the steepest rise)")
+    reduce.add_argument(
+        "--rbkg", type=float, default=1.0, help="distance below which all is background, Å (%(default)s)"
+    )
+    reduce.add_argument("--k-max", type=float, help="upper end, 1/Å (default: the data's)")
+    reduce.add_argument("--k-weight", type=float, default=2.0, help="of the plot (default %(default)s)")
+    reduce.add_argument("--out", type=Path, help="chi(k) (default: <name>.chi here); the plot goes beside it")
     listing = actions.add_parser("list", help="the spectra below a folder")
     listing.add_argument("folder", type=Path, nargs="?", default=Path("../shared/data"))
-    for action in (check, convert, listing):
+    for action in (check, convert, reduce, listing):
         action.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -55,7 +65,8 @@ def parse_composition(text: str | None) -> dict[str, float] | None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do the action."""
-    return {"check": check, "convert": convert_file, "list": list_spectra}[arguments.action](arguments)
+    actions = {"check": check, "convert": convert_file, "reduce": reduce_file, "list": list_spectra}
+    return actions[arguments.action](arguments)
 
 
 def _density(arguments: argparse.Namespace, composition: dict[str, float] | None) -> float | None:
@@ -145,6 +156,41 @@ def convert_file(arguments: argparse.Namespace) -> int:
         write_text(arguments.out, text + "\n")
     else:
         print(text)
+    return 0
+
+
+def reduce_file(arguments: argparse.Namespace) -> int:
+    """Write chi(k) of a measured mu(E), and the plot of how it came about."""
+    from glass_ml.measurements.absorption import read_absorption
+    from glass_ml.measurements.reduction import plot_reduction, reduce_absorption, write_reduction
+
+    measured = read_absorption(arguments.file, arguments.edge)
+    if not 0 < arguments.rbkg < 3:
+        raise InputError(f"{arguments.rbkg} Å", "--rbkg", "give about half the shortest bond, such as 1.0")
+    found = reduce_absorption(
+        measured, str(arguments.file), e0=arguments.e0, rbkg=arguments.rbkg, k_max=arguments.k_max
+    )
+    out = arguments.out or Path(f"{arguments.file.stem}.chi")
+    picture = out.with_suffix(".png")
+    write_reduction(found, out, arguments.file.name)
+    plot_reduction(found, picture, arguments.k_weight)
+    summary = {
+        "edge": found.edge,
+        "signal": measured.signal,
+        "e0": found.e0,
+        "edge_step": found.edge_step,
+        "k_max": float(found.k[-1]),
+        "noise": found.noise,
+        "file": str(out),
+        "plot": str(picture),
+    }
+    if arguments.json:
+        print(json.dumps(summary, indent=2, sort_keys=True))
+    else:
+        print(f"{arguments.file}: {found.edge} edge, {measured.signal}")
+        print(f"  E0 {found.e0:.1f} eV, edge step {found.edge_step:.4g}")
+        print(f"  k to {found.k[-1]:.2f} 1/Å, noise of chi(k) {found.noise:.2g}")
+        print(f"wrote {out} and {picture}", file=sys.stderr)
     return 0
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from glass_ml.errors import InputError
 from glass_ml.measurements.conventions import REAL, convert
-from glass_ml.measurements.readers import read_spectrum, read_table
+from glass_ml.measurements.readers import read_spectrum
 from glass_ml.measurements.spectrum import Spectrum
+from glass_ml.measurements.tables import read_table
 
 SUFFIXES = {".gr": "pdf", ".sq": "xray-sq", ".fq": "xray-fq", ".mint01": "neutron-fq"}
 SKIPPED = {".vasp", ".xyz", ".extxyz", ".cif", ".py", ".md", ".yaml", ".yml", ".json", ".png", ".pdf", ".gz", ".zip"}

@@ -1,13 +1,8 @@
-"""Tables of numbers as laboratories write them: text, CSV, .gr, .sq, .fq, .xye, .mint01.
-
-One reader for all. It is lenient about headers and separators and strict about the numbers.
-"""
+"""Measured spectra out of files: the columns, the uncertainty, and what was decided about them."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,87 +10,11 @@ import torch
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
+from glass_ml.measurements.absorption import check_weight, exafs_columns
 from glass_ml.measurements.spectrum import Instrument, Spectrum
+from glass_ml.measurements.tables import Table, read_table
 from glass_ml.observables.base import RECIPROCAL_KINDS
 from glass_ml.observables.registry import check_kind
-
-COMMENTS = ("#", "!", ";", "%", "//", "@")
-MIN_ROWS = 5
-
-
-@dataclass(frozen=True)
-class Table:
-    """Numbers of a file.
-
-    Attributes:
-        values: (rows, columns), float64.
-        lines: line of the file (from 1) that each row stands on.
-        header: comment and title lines, in order.
-    """
-
-    values: np.ndarray
-    lines: np.ndarray
-    header: list[str]
-
-
-def _numbers(line: str) -> list[float] | None:
-    """The numbers of a line, None if it holds anything else."""
-    for separator in (",", ";", "\t"):
-        line = line.replace(separator, " ")
-    try:
-        return [float(word.replace("D", "E").replace("d", "e")) for word in line.split()]
-    except ValueError:
-        return None
-
-
-def read_table(path: Path | str) -> Table:
-    """The table of numbers in a text file, titles, comments and bare counts at its top set apart.
-
-    Raises:
-        InputError: missing file, binary file, no table, a line in the table that is not numbers or has another
-            number of columns.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError("no such file", str(path), "check the path")
-    content = path.read_bytes()
-    if b"\0" in content:
-        raise InputError("a binary file", str(path), "give a text file of two to four columns")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    header: list[str] = []
-    rows: list[tuple[int, list[float]]] = []
-    odd: list[tuple[int, str]] = []
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
-        if not line or line.startswith(COMMENTS):
-            header += [line] if line and not rows else []
-            continue
-        values = _numbers(line)
-        if values is None:
-            odd.append((number, line))
-            header += [] if rows else [line]
-        else:
-            rows.append((number, values))
-    width = Counter(len(v) for _, v in rows).most_common(1)[0][0] if rows else 0
-    start = next((k for k, (_, v) in enumerate(rows) if len(v) == width), 0)
-    # a first row whose first number counts the rows is a header (.xye, .mint01 and their kin)
-    if len(rows) - start > MIN_ROWS and rows[start][1][0] == len(rows) - start - 1 > rows[start + 1][1][0]:
-        start += 1
-    rows = rows[start:]
-    if len(rows) < MIN_ROWS or width < 2:
-        raise InputError("no table of numbers", str(path), f"expected at least {MIN_ROWS} rows of two to four columns")
-    for number, line in odd:
-        if number > rows[0][0]:
-            raise InputError(f"'{line[:40]}' is not a row of numbers", f"{path}: line {number}", "mend or remove it")
-    for number, values in rows:
-        if len(values) != width:
-            raise InputError(
-                f"{len(values)} columns where the other rows have {width}", f"{path}: line {number}", "mend the row"
-            )
-    return Table(np.array([v for _, v in rows]), np.array([n for n, _ in rows]), header)
 
 
 def read_data(
@@ -148,6 +67,7 @@ def read_spectrum(
     sigma: float | None = None,
     instrument: Instrument | None = None,
     name: str = "",
+    k_weight: float = 0.0,
 ) -> Spectrum:
     """A measured spectrum from a file.
 
@@ -159,15 +79,25 @@ def read_spectrum(
             estimated from the scatter of the last fifth of the points about a straight line.
         instrument: stored with the spectrum.
         name: of the spectrum; by default the file's name without its ending.
+        k_weight: power of k that the data of kind 'exafs' carry; a file with names of columns gives the one of this
+            weight, or plain chi(k), which is then multiplied.
 
     Raises:
-        InputError: as `read_data`; unknown kind, sigma not positive.
+        InputError: as `read_data`; unknown kind, sigma not positive; EXAFS that is not of this weight.
     """
     check_kind(kind)
     path = Path(path)
     if sigma is not None and not 0 < sigma < float("inf"):
         raise InputError(f"sigma {sigma} is not positive", f"{path}: sigma", "give a standard deviation")
+    lacking = 0.0
+    if kind == "exafs" and columns is None:
+        columns, lacking = exafs_columns(path, k_weight)
     x, y, error, notes = read_data(path, in_q=kind in RECIPROCAL_KINDS, columns=columns)
+    if lacking:
+        y, error = y * x**lacking, None if error is None else error * x**lacking
+        notes.append(f"chi(k) was multiplied by k^{lacking:g}")
+    if kind == "exafs":
+        check_weight(x, y, k_weight, str(path))
     sigmas = np.full(len(y), float(sigma)) if sigma is not None else _sigma(x, y, error, notes)
     return Spectrum(
         torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(sigmas), kind, instrument or Instrument(),

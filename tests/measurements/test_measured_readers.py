@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from glass_ml.errors import InputError
-from glass_ml.measurements.readers import read_data, read_spectrum, read_table
+from glass_ml.measurements.readers import read_data, read_spectrum
+from glass_ml.measurements.tables import read_table
 
 ROWS = [(0.5, 0.1, 0.01), (0.6, 0.2, 0.01), (0.7, 0.5, 0.02), (0.8, 0.9, 0.02), (0.9, 1.3, 0.02), (1.0, 1.1, 0.03)]
 
