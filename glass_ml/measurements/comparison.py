@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -84,6 +84,9 @@ class MeasurementFit:
         fit: scale times model plus offset, (S, n).
         scale, offset: of each system, (S,).
         chi2: sum over points of ((fit - target) / sigma)^2, (S,); in ensemble mode that of the mean, S times.
+        opened: what was fitted besides, by name, (S,) each: 'e0' (eV) and 'sigma2' (Å^2) of EXAFS.
+        maps: from the model on its own grid to the compared points, (S, n, m), or (1, n, m) of the mean; None where
+            these are the same.
     """
 
     name: str
@@ -98,6 +101,8 @@ class MeasurementFit:
     scale: Tensor
     offset: Tensor
     chi2: Tensor
+    opened: dict[str, Tensor] = field(default_factory=dict)
+    maps: Tensor | None = None
 
     @property
     def n_points(self) -> int:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from glass_ml.errors import InputError
+from glass_ml.measurements.channels import Channel, make_channel
 from glass_ml.measurements.comparison import Comparison, MeasurementFit, solve_scale_offset
-from glass_ml.measurements.conventions import mean_length_squared
 from glass_ml.measurements.spectrum import Spectrum
-from glass_ml.measurements.target import Measurement, Target
-from glass_ml.measurements.window import through_window
-from glass_ml.observables.base import RECIPROCAL_KINDS
+from glass_ml.measurements.target import Target
+from glass_ml.observables.base import Jacobian
 from glass_ml.observables.linear import PairObservable
 from glass_ml.observables.pairs import SPACING, MovingHistograms, PairHistograms, pair_cutoff, pair_histograms
-from glass_ml.observables.reciprocal import ReciprocalScattering
-from glass_ml.observables.registry import make_observable
 from glass_ml.structures.neighbours import Pairs
 from glass_ml.structures.state import Structures
 
@@ -30,23 +24,6 @@ NEGLIGIBLE = 1e-4
 """Singular value of a forward model, relative to its largest, below which a combination of points says nothing."""
 
 Variance = float | Tensor | Mapping[str, float | Tensor]
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One measurement made ready for a cell: its forward model, and the data as that model sees them.
-
-    Attributes:
-        measurement: the entry of the target.
-        observable: the forward model on the compared grid.
-        target: data through the window, (n,).
-        sigma: standard deviations, (n,).
-    """
-
-    measurement: Measurement
-    observable: PairObservable | ReciprocalScattering
-    target: Tensor
-    sigma: Tensor
 
 
 class Likelihood:
@@ -129,7 +106,7 @@ class Likelihood:
         The points of a spectrum depend on each other: an S(Q) seen through L Å up to Q holds about Q L / pi numbers.
         The residuals of each measurement are projected on the space that its model can reach, so that their sum of
         squares is `chi2` but for a constant. The derivative in an atom is that of its own system's residuals (of
-        the mean's where that is fitted), at the present scale and offset.
+        the mean's where that is fitted), at the present scale, offset and threshold.
         """
         with torch.no_grad():
             fits = [
@@ -143,19 +120,30 @@ class Likelihood:
         residuals, jacobian, first = [], [], 0
         for channel, fit in zip(self.fitted, fits, strict=True):
             gap = self._gap(channel, fit)
+            weight = channel.measurement.weight**0.5 / fit.sigma
+            basis = None
             if channel.measurement.name in compressed:
                 basis, rows = compressed[channel.measurement.name]
-                gap, slope = gap @ basis, slopes[first : first + len(rows)]
+                slope = slopes[first : first + len(rows)]
                 first += len(rows)
             else:
-                slope = _slopes(channel, structures) * (channel.measurement.weight**0.5 / fit.sigma)[:, None, None]
+                slope = _slopes(channel, structures)
+            if fit.maps is not None:
+                gap, slope = _through(fit.maps, weight, basis, gap, slope, structures)
+            elif basis is not None:
+                gap = gap @ basis
+            else:
+                slope = slope * weight[:, None, None]
             residuals.append(gap)
             jacobian.append(slope * fit.scale[structures.system][:, None])
         share = structures.n_systems if self.ensemble else 1
         return torch.cat(residuals, dim=1), torch.cat(jacobian) / share
 
     def _compress(self, histograms: PairHistograms) -> dict[str, tuple[Tensor, Tensor]]:
-        """By measurement: a basis (n, k) of what its model reaches, and the share of the counts in it, (k, T, B)."""
+        """By measurement: a basis (n, k) of what its model reaches, and the share of the counts in it, (k, T, B).
+
+        The basis is one of weighted residuals; where a threshold is open it is one of the model on its own grid.
+        """
         counts = histograms.counts
         key = (counts.shape[1:], counts.dtype, counts.device, histograms.elements, float(histograms.density[0]))
         if self._compressed is not None and self._compressed[0] == key:
@@ -164,8 +152,9 @@ class Likelihood:
         for channel in self.fitted:
             if isinstance(channel.observable, PairObservable):
                 response = channel.observable.response(histograms).double()
-                weight = channel.measurement.weight**0.5 / channel.sigma.to(response)
-                u, s, vt = torch.linalg.svd(weight[:, None] * response.flatten(1), full_matrices=False)
+                if channel.threshold is None:
+                    response *= (channel.measurement.weight**0.5 / channel.sigma.to(response))[:, None, None]
+                u, s, vt = torch.linalg.svd(response.flatten(1), full_matrices=False)
                 k = max(1, int((s > NEGLIGIBLE * s[0]).sum()))
                 rows = (s[:k, None] * vt[:k]).view(k, *response.shape[1:])
                 found[channel.measurement.name] = u[:, :k].to(counts), rows.to(counts)
@@ -192,6 +181,15 @@ class Likelihood:
         compared = model.mean(0, keepdim=True) if self.ensemble else model
         if self.ensemble and variance.ndim == 2:
             variance = variance.mean(0, keepdim=True)
+        opened: dict[str, Tensor] = {}
+        maps = None
+        if channel.threshold is not None:
+            e0, sigma2, maps = channel.threshold.solve(
+                compared, target, variance, measurement.scale, measurement.offset
+            )
+            opened = {"e0": e0.expand(len(model)), "sigma2": sigma2.expand(len(model))}
+            compared = torch.einsum("snm,sm->sn", maps, compared)
+            model = torch.einsum("snm,sm->sn", maps.expand(len(model), -1, -1), model)
         if measurement.scale[0] == measurement.scale[1] and measurement.offset[0] == measurement.offset[1]:
             scale, offset = (compared.new_full((len(compared),), b[0]) for b in (measurement.scale, measurement.offset))
         else:
@@ -202,8 +200,8 @@ class Likelihood:
             scale, offset, chi2 = (t.expand(len(model)) for t in (scale, offset, chi2))
             fitted = scale[:, None] * model + offset[:, None]
         return MeasurementFit(
-            measurement.name, measurement.kind, measurement.use, measurement.weight, channel.observable.grid, target,
-            sigma, model, fitted, scale, offset, chi2,
+            measurement.name, measurement.kind, measurement.use, measurement.weight, channel.x, target,
+            sigma, model, fitted, scale, offset, chi2, opened, maps,
         )  # fmt: skip
 
 
@@ -228,57 +226,36 @@ def build_likelihood(
     half_width = float(structures.half_width.min())
     spectra = target.load_spectra() if spectra is None else spectra
     channels = [
-        _channel(m, s, target.composition, structures, half_width)
+        make_channel(m, s, target.composition, structures, half_width)
         for m, s in zip(target.measurements, spectra, strict=True)
     ]
     return Likelihood(channels, half_width, ensemble=ensemble)
 
 
-def _channel(
-    measurement: Measurement,
-    spectrum: Spectrum,
-    composition: Mapping[str, float],
-    structures: Structures,
-    half_width: float,
-) -> Channel:
-    low, high = measurement.x_range or (0.0, float("inf"))
-    chosen = (spectrum.x >= low) & (spectrum.x <= high) & (spectrum.x > 0)
-    if int(chosen.sum()) < 3:
-        raise InputError("fewer than three points to compare", f"{spectrum.source}: x_range", "widen the range")
-    kind, grid, in_q = measurement.kind, spectrum.x[chosen], measurement.kind in RECIPROCAL_KINDS
-    limit = min(half_width * (1 - 1e-6), measurement.limit)  # below the rounding of float32 cells
-    instrument = measurement.instrument
-    windowed = in_q and instrument.window != "none"
-    if windowed:
-        instrument = replace(instrument, qmax=float(spectrum.x[-1]))
-    observable = make_observable(
-        kind, grid, instrument=instrument, broadening=measurement.broadening,
-        radiation=measurement.radiation, pair=measurement.pair, limit=limit if in_q else None,
-        method=measurement.method, cells=structures.to("cpu"),
-    )  # fmt: skip
-    target, sigma = spectrum.y[chosen], spectrum.sigma[chosen]
-    if isinstance(observable, ReciprocalScattering):
-        target, sigma = target[observable.keep], sigma[observable.keep]
-    elif windowed:
-        target = _windowed(spectrum, instrument.window, grid, limit, composition)
-    return Channel(measurement, observable, target, sigma)
+def _through(
+    maps: Tensor, weight: Tensor, basis: Tensor | None, gap: Tensor, slope: Tensor, structures: Structures
+) -> tuple[Tensor, Tensor]:
+    """Residuals (R, k) and slopes (k, N, 3) through each system's own map, in few numbers.
 
-
-def _windowed(spectrum: Spectrum, window: str, grid: Tensor, limit: float, composition: Mapping[str, float]) -> Tensor:
-    """The data on the grid, through the window, in their own convention."""
-    measured = spectrum.x > 0
-    q, y, kind = spectrum.x[measured].numpy(), spectrum.y[measured].numpy(), spectrum.kind
-    floor = -mean_length_squared(composition) if kind == "neutron-fq" else -1.0
-    f = y / q if kind == "xray-fq" else y if kind == "neutron-fq" else y - 1
-    x = grid.numpy()
-    seen = through_window(q, f, x, limit, window, floor)
-    return torch.from_numpy(
-        np.ascontiguousarray(x * seen if kind == "xray-fq" else seen + (kind != "neutron-fq") * 1.0)
-    )
+    Args:
+        maps: model to compared points, (R, n, m).
+        weight: (n,).
+        basis: (m, k), in which the slopes are given; None: the points of the model themselves.
+        gap: residuals, (R, n).
+        slope: (k, N, 3).
+        structures: the batch.
+    """
+    steep = weight[:, None] * (maps if basis is None else maps @ basis)
+    q, r = torch.linalg.qr(steep)  # (R, n, k), (R, k, k)
+    sizes = structures.counts.tolist() if len(maps) == structures.n_systems else [structures.n_atoms]
+    turned = [torch.einsum("jk,knx->jnx", own, part) for own, part in zip(r, slope.split(sizes, dim=1), strict=True)]
+    return torch.einsum("snk,sn->sk", q, gap), torch.cat(turned, dim=1)
 
 
 def _slopes(channel: Channel, structures: Structures) -> Tensor:
-    """Derivative of every point of a spectrum in the positions, (n, N, 3), for models without a shorter way."""
+    """Derivative of every point of a spectrum in the positions, (n, N, 3)."""
+    if isinstance(channel.observable, Jacobian):
+        return channel.observable.jacobian(structures)
     with torch.enable_grad():
         x = structures.positions.detach().requires_grad_()
         points = channel.observable.forward(structures.at(x)).sum(0)

@@ -18,8 +18,14 @@ KINDS: dict[str, tuple[str, str]] = {
     "xray-fq": ("Q (1/Å)", "F(Q) = Q (S - 1) of X-rays, 1/Å"),
     "neutron-sq": ("Q (1/Å)", "S(Q) normalised by <b>^2 (Faber-Ziman), 1 at large Q"),
     "neutron-fq": ("Q (1/Å)", "F(Q) = sum c_a c_b b_a b_b (S_ab - 1), barn/sr/atom"),
+    "exafs": ("k (1/Å)", "k^w chi(k) of one absorption edge"),
+    "xanes": ("E (eV)", "X-ray absorption near one edge, as its surrogate was trained"),
+    "adf": ("angle (degrees)", "distribution of a bond angle, % per degree"),
+    "coordination": ("neighbours", "fraction of the atoms that have so many"),
+    "pair-count": ("r (Å)", "neighbours per atom up to r"),
+    "distance-window": ("r (Å)", "depth of the pairs inside a forbidden window, Å per atom"),
 }
-"""Kind of a spectrum -> (its x and unit, what y is), after Keen, J. Appl. Cryst. 34, 172 (2001)."""
+"""Kind of a spectrum -> (its x and unit, what y is); scattering after Keen, J. Appl. Cryst. 34, 172 (2001)."""
 
 RECIPROCAL_KINDS = ("xray-sq", "xray-fq", "neutron-sq", "neutron-fq")
 """The kinds that are functions of Q."""
@@ -39,6 +45,15 @@ class Observable(Protocol):
 
     def forward(self, structures: Structures) -> Tensor:
         """The spectrum of every system, (S, n), differentiable in the positions."""
+        ...
+
+
+@runtime_checkable
+class Jacobian(Protocol):
+    """A forward model with a short way to the derivative of every point."""
+
+    def jacobian(self, structures: Structures) -> Tensor:
+        """Derivative of every point of each atom's own system in the positions, (n, N, 3)."""
         ...
 
 

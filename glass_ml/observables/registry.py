@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
 from torch import Tensor
 
 from glass_ml.errors import InputError
-from glass_ml.observables.base import KINDS, RECIPROCAL_KINDS, Instrument
-from glass_ml.observables.linear import PairObservable
+from glass_ml.observables.angles import AngleDistribution
+from glass_ml.observables.base import KINDS, RECIPROCAL_KINDS, Instrument, Observable
+from glass_ml.observables.bonds import WIDTH, Cutoff
+from glass_ml.observables.coordination import CoordinationDistribution
+from glass_ml.observables.exafs import Exafs
+from glass_ml.observables.pair_count import PairCount, WindowDepth
 from glass_ml.observables.realspace import PairDistribution, RadialDistribution
 from glass_ml.observables.reciprocal import ReciprocalScattering
 from glass_ml.observables.scattering import Scattering
+from glass_ml.observables.scattering_table import load_table
 from glass_ml.structures.state import Structures
 
 METHODS = ("sine", "reciprocal")
+PAIRED = ("gr", "coordination", "pair-count", "distance-window")
+"""Kinds of two named elements."""
+
+ANGLE_BROADENING = 2.0
+"""Smearing of an angle distribution where none is stated, degrees."""
 
 
 def check_kind(kind: str, where: str = "kind") -> str:
@@ -41,25 +52,37 @@ def make_observable(
     limit: float | None = None,
     method: str = "sine",
     cells: Structures | None = None,
-) -> PairObservable | ReciprocalScattering:
+    table: Path | str | None = None,
+    k_weight: float = 0.0,
+    triplet: str | None = None,
+    cutoff: Cutoff | None = None,
+    width: float = WIDTH,
+    between: tuple[float, float] | None = None,
+) -> Observable:
     """The forward model of a kind on a grid.
 
     Args:
         kind: a key of `KINDS`.
-        grid: r (Å) or Q (1/Å), (n,), ascending.
+        grid: the points, (n,), ascending; their unit is that of the kind.
         instrument: range, window, resolution; `Instrument()` by default.
-        broadening: standard deviation, Å, added to every distance (not with the reciprocal sum).
+        broadening: standard deviation, Å, added to every distance (not with the reciprocal sum); of 'adf' degrees.
         radiation: weights of the elements in 'gr' and 'pdf': 'xray', 'neutron' or 'number'.
-        pair: one partial, 'Si-O' ('gr' only).
-        limit: upper limit of the sine transform, Å (reciprocal-space kinds); by default half the cell.
+        pair: one partial of 'gr', 'Si-O'; atoms and their neighbours of the kinds that count them.
+        limit: upper limit of the sine transform, Å (reciprocal-space kinds), by default half the cell; distance
+            beyond which no neighbour counts ('exafs').
         method: 'sine' transform of the pair histograms, or the exact 'reciprocal' sum (reciprocal-space kinds).
         cells: with 'reciprocal': drop the points without a reciprocal vector of these cells.
+        table: scattering table of 'exafs'.
+        k_weight: power of k that chi(k) is multiplied by ('exafs').
+        triplet: elements of 'adf', 'O-Si-O'.
+        cutoff, width: end of a bond, Å ('adf', 'coordination').
+        between: window of 'pair-count' and 'distance-window', Å; by default one from 0 to each point of the grid.
 
     Raises:
-        InputError: unknown kind, or an option that the kind does not have.
+        InputError: unknown kind, or an option that the kind does not have or lacks.
     """
     check_kind(kind)
-    if pair and kind != "gr":
+    if pair and kind not in PAIRED:
         raise InputError(f"a partial ('{pair}') of kind '{kind}'", "pair", "partials exist for kind gr")
     if method not in METHODS:
         raise InputError(f"unknown method '{method}'", "method", f"one of {', '.join(METHODS)}")
@@ -69,4 +92,27 @@ def make_observable(
         return Scattering(kind, grid, instrument, limit, broadening)
     if kind == "gr":
         return RadialDistribution(grid, broadening, pair, radiation or "number")
+    if kind == "exafs":
+        if table is None:
+            raise _lacking(kind, "edge")
+        return Exafs(grid, load_table(table), k_weight, limit, broadening=broadening)
+    if kind == "adf":
+        if triplet is None or cutoff is None:
+            raise _lacking(kind, "triplet" if triplet is None else "cutoff")
+        return AngleDistribution(grid, triplet, cutoff, broadening or ANGLE_BROADENING, width)
+    if kind == "coordination":
+        if pair is None or cutoff is None:
+            raise _lacking(kind, "pair" if pair is None else "cutoff")
+        return CoordinationDistribution(grid, pair, cutoff, width)
+    if kind in ("pair-count", "distance-window"):
+        if pair is None:
+            raise _lacking(kind, "pair")
+        windows = [between] if between else [(0.0, high) for high in grid.tolist()]
+        return (PairCount if kind == "pair-count" else WindowDepth)(windows, pair)
+    if kind == "xanes":
+        raise InputError("no surrogate", "surrogate", "train one: glass-ml train NAME --observable xanes")
     return PairDistribution(kind, grid, instrument, broadening, radiation)
+
+
+def _lacking(kind: str, name: str) -> InputError:
+    return InputError(f"kind {kind} needs '{name}'", name, "state it")

@@ -84,7 +84,11 @@ def invert(
         model_uri=resolved.uri,
         model_name=resolved.name,
         target=target.path,
-        measurements=[measurement_entry(m.name, m.kind, m.use, m.file) for m in target.measurements],
+        measurements=[
+            measurement_entry(m.name, m.kind if role == "data" else role, m.use, file)
+            for m in target.measurements
+            for role, file in m.files
+        ],
         params=params,
         seed=seed,
         device=devices.label,

@@ -42,6 +42,7 @@ def measurement_metrics(comparison: Comparison) -> dict[str, dict[str, Any]]:
             "r_factor": m.r_factor,
             "scale": float(m.scale.mean()),
             "offset": float(m.offset.mean()),
+            **{name: float(values.mean()) for name, values in m.opened.items()},
         }
         for m in comparison.measurements
     }
@@ -76,7 +77,8 @@ def write_inversion(
     write_lineage(out / "lineage.json", lineage)
     write_text(out / "target.yaml", target.path.read_text(encoding="utf-8"))
     for measurement in target.measurements:
-        shutil.copyfile(measurement.file, out / Path(measurement.file).name)
+        for _, file in measurement.files:
+            shutil.copyfile(file, out / Path(file).name)
     comparison = compare_with_target(target, structures, sampling)
     write_text(out / "spectra.csv", _spectra_table(comparison))
     described = summary(describe(structures))
