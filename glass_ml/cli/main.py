@@ -13,6 +13,7 @@ COMMANDS = {
     "simulate": "low-fidelity structures into data/SYSTEM",
     "train": "the prior of a system",
     "invert": "an ensemble of structures from measured spectra",
+    "study": "which probe knows most of a material",
     "evaluate": "fit and realism of an inversion",
     "spectrum": "any forward model on any structure file",
     "analyse": "coordination, angles and rings of structures",

@@ -120,6 +120,11 @@ class MeasurementFit:
         return r_factor(self.model.mean(0), self.target, self.x, self.kind)
 
     @property
+    def r_factors(self) -> Tensor:
+        """R of every system by itself, (S,)."""
+        return torch.tensor([r_factor(model, self.target, self.x, self.kind) for model in self.model])
+
+    @property
     def mean(self) -> Tensor:
         """Mean fit over systems, (n,)."""
         return self.fit.mean(0)

@@ -176,18 +176,25 @@ def _load(file: Path) -> Structures:
 
 
 class Bar:
-    """A bar on stderr: network calls, noise level and chi-square per point of the last replica heard of."""
+    """A bar on stderr: network calls, noise level and chi-square per point of the last replica heard of.
+
+    Args:
+        replicas: one of the inversions; all have its number of noise levels.
+        batches: in all.
+        done: batches that are there already.
+        show: whether there is a bar.
+    """
 
     def __init__(self, replicas: Replicas, batches: int, done: int = 0, *, show: bool = True):
         self.levels = len(noise_levels(replicas.config.schedule))
-        self._seen: dict[int, int] = {}
+        self._seen: dict[tuple[int, int], int] = {}
         self._bar = tqdm(total=self.levels * batches, unit="call", disable=not show, smoothing=0.05)
         self._bar.update(self.levels * done)
 
-    def __call__(self, replica: int, level: int, sigma: float, chi2: Mapping[str, float]) -> None:
-        """Take a message of a batch: its first replica and what `sample_batch` reports."""
-        self._bar.update(level - self._seen.get(replica, 0))
-        self._seen[replica] = level
+    def __call__(self, replica: int, level: int, sigma: float, chi2: Mapping[str, float], inversion: int = 0) -> None:
+        """Take a message of a batch: its first replica, what `sample_batch` reports, the number of its inversion."""
+        self._bar.update(level - self._seen.get((inversion, replica), 0))
+        self._seen[inversion, replica] = level
         fits = ", ".join(f"{name} chi2/n {value:.2f}" for name, value in chi2.items())
         self._bar.set_postfix_str(f"replica {replica}, sigma {sigma:.3f} Å, {fits}")
 
@@ -214,24 +221,36 @@ def run_replicas(
         processes: computed side by side.
         progress: show a bar.
     """
-    replicas = Replicas(job, n_structures, config, Path(scratch))
-    missing = replicas.missing()
+    return run_inversions([Replicas(job, n_structures, config, Path(scratch))], processes=processes, progress=progress)[
+        0
+    ]
+
+
+def run_inversions(inversions: Sequence[Replicas], *, processes: int = 1, progress: bool = True) -> list[Structures]:
+    """The replicas of several inversions, all side by side in one set of processes; otherwise as `run_replicas`.
+
+    Args:
+        inversions: with the same noise levels.
+        processes: computed side by side.
+        progress: show a bar.
+    """
+    missing = [(k, batch) for k, replicas in enumerate(inversions) for batch in replicas.missing()]
     if missing:
-        count = len(replicas.batches())
-        bar = Bar(replicas, count, count - len(missing), show=progress)
-        with closing(bar), _workers(replicas, min(processes, len(missing))) as (submit, messages):
-            _watch([submit(batch) for batch in missing], messages, bar)
-    return replicas.collect()
+        count = sum(len(replicas.batches()) for replicas in inversions)
+        bar = Bar(inversions[0], count, count - len(missing), show=progress)
+        with closing(bar), _workers(inversions, min(processes, len(missing))) as (submit, messages):
+            _watch([submit(k, batch) for k, batch in missing], messages, bar)
+    return [replicas.collect() for replicas in inversions]
 
 
 @contextmanager
-def _workers(replicas: Replicas, processes: int) -> Any:
+def _workers(inversions: Sequence[Replicas], processes: int) -> Any:
     # Spawned, because forking a process that has run torch threads can hang.
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
-    pool = ProcessPoolExecutor(processes, context, _start_worker, (pickle.dumps(replicas), messages))
+    pool = ProcessPoolExecutor(processes, context, _start_worker, (pickle.dumps(list(inversions)), messages))
     try:
-        yield (lambda batch: pool.submit(_work, batch)), messages
+        yield (lambda k, batch: pool.submit(_work, k, batch)), messages
     except BaseException:
         for process in list((pool._processes or {}).values()):
             process.terminate()
@@ -243,11 +262,11 @@ def _workers(replicas: Replicas, processes: int) -> Any:
 _state: dict[str, Any] = {}
 
 
-def _start_worker(replicas: bytes, messages: Any) -> None:
+def _start_worker(inversions: bytes, messages: Any) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    _state["replicas"], _state["messages"] = pickle.loads(replicas), messages
+    _state["inversions"], _state["messages"] = pickle.loads(inversions), messages
 
 
 def end_with_parent() -> None:
@@ -261,11 +280,11 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(batch: list[int]) -> None:
+def _work(inversion: int, batch: list[int]) -> None:
     def report(level: int, sigma: float, chi2: dict[str, float]) -> None:
-        _state["messages"].put((batch[0], level, sigma, chi2))
+        _state["messages"].put((batch[0], level, sigma, chi2, inversion))
 
-    _state["replicas"].compute(batch, report)
+    _state["inversions"][inversion].compute(batch, report)
 
 
 def _watch(done: list[Future[None]], messages: Any, bar: Bar) -> None:

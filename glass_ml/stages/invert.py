@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ from glass_ml.sampling.config import SamplingConfig
 from glass_ml.sampling.run import Replicas, batches_of, run_replicas
 from glass_ml.sampling.schedules import noise_levels
 from glass_ml.stages.devices import Devices, first_process
-from glass_ml.stages.outputs import finished_metrics, write_inversion
+from glass_ml.stages.outputs import finished_metrics, measurement_entries, write_inversion
 from glass_ml.stages.params import PARAMS, InversionConfig, system_config, system_names
 from glass_ml.stages.replicas import compute_replicas
 from glass_ml.structures.packing import atom_counts, random_packing
 from glass_ml.structures.random import generator
 from glass_ml.tracking.inversions import log_inversion
-from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage, measurement_entry
+from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage
 from glass_ml.tracking.registry import resolve_model
 
 SCRATCH = ".replicas"
@@ -44,6 +45,7 @@ def invert(
     processes: int | None = None,
     devices: Devices | None = None,
     track: bool = True,
+    tags: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Make the ensemble of a target and everything that goes with it in `out`; returns the metrics.
@@ -51,7 +53,7 @@ def invert(
     Settings that are None come from params.yaml where it knows the target's system, else from the defaults.
     Finished replicas of an interrupted inversion are kept; a finished inversion is not made again. Replicas are
     computed by `processes` on this machine's cores, or by `devices` where any are stated; how many does not enter
-    the result. Under a launcher the first process writes, and the others return nothing.
+    the result. Under a launcher the first process writes, and the others return nothing. `tags` are those of its run.
 
     Raises:
         InputError: anything in the target, the model or the numbers that cannot be used.
@@ -84,11 +86,7 @@ def invert(
         model_uri=resolved.uri,
         model_name=resolved.name,
         target=target.path,
-        measurements=[
-            measurement_entry(m.name, m.kind if role == "data" else role, m.use, file)
-            for m in target.measurements
-            for role, file in m.files
-        ],
+        measurements=measurement_entries(target),
         params=params,
         seed=seed,
         device=devices.label,
@@ -120,7 +118,7 @@ def invert(
     if not first_process():
         return {}
     if track:
-        log_inversion(out)
+        log_inversion(out, tags=tags)
     return metrics
 
 

@@ -22,13 +22,22 @@ from glass_ml.sampling.schedules import noise_levels
 from glass_ml.stages.originality import originality
 from glass_ml.structures.io import to_atoms, write_frames
 from glass_ml.structures.state import Structures
-from glass_ml.tracking.lineage import Lineage, stamp, write_lineage
+from glass_ml.tracking.lineage import Lineage, measurement_entry, stamp, write_lineage
 
 
 def compare_with_target(target: Target, structures: Structures, sampling: SamplingConfig) -> Comparison:
     """Every measurement of the target beside the structures."""
     with torch.no_grad():
         return build_likelihood(target, structures, ensemble=sampling.fit == "ensemble").compare(structures)
+
+
+def measurement_entries(target: Target) -> list[dict[str, str]]:
+    """What the lineage keeps of every file that a target's measurements rest on."""
+    return [
+        measurement_entry(m.name if role == "data" else f"{m.name}: {role}", m.kind, m.use, file)
+        for m in target.measurements
+        for role, file in m.files
+    ]
 
 
 def measurement_metrics(comparison: Comparison) -> dict[str, dict[str, Any]]:

@@ -68,6 +68,39 @@ class InversionConfig:
 
 
 @dataclass(frozen=True)
+class StudyConfig:
+    """The complementarity study: what hidden structures are measured by, and how large the inversions are.
+
+    Attributes:
+        reference: structure file in data/SYSTEM; by default that of the target.
+        edges: absorption edges of EXAFS, such as 'Si K'.
+        triplets: bond angles that count as a probe, 'O-Si-O' -> cutoff (Å).
+        noise: standard deviation of the noise, in units of a spectrum's range; it is the sigma stated too.
+        r_max: upper end of g(r), Å.
+        q_range: range of the functions of Q, 1/Å.
+        k_range: range of EXAFS, 1/Å.
+        n_structures: replicas of every inversion.
+        n_atoms: atoms of each.
+        steps: noise levels, that is network calls per structure.
+        seed: of noise and replicas.
+        processes: replicas computed side by side.
+    """
+
+    reference: str = ""
+    edges: tuple[str, ...] = ()
+    triplets: dict[str, float] = field(default_factory=dict)
+    noise: float = 0.01
+    r_max: float = 7.0
+    q_range: tuple[float, float] = (0.8, 20.0)
+    k_range: tuple[float, float] = (3.0, 12.0)
+    n_structures: int = 4
+    n_atoms: int = 216
+    steps: int = 200
+    seed: int = 0
+    processes: int = 2
+
+
+@dataclass(frozen=True)
 class SystemConfig:
     """Everything that params.yaml says of one system; see the classes of the fields."""
 
@@ -78,6 +111,7 @@ class SystemConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     inversion: InversionConfig = field(default_factory=InversionConfig)
+    study: StudyConfig = field(default_factory=StudyConfig)
 
 
 def system_names(path: Path | str = PARAMS) -> list[str]:

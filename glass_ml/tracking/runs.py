@@ -22,7 +22,7 @@ from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.project import code_identity
 from glass_ml.tracking.store import Store, open_store
 
-EXPERIMENT_OF = {"train": "priors", "register": "priors", "invert": "inversions", "tune": "tuning"}
+EXPERIMENT_OF = {"train": "priors", "register": "priors", "invert": "inversions", "tune": "tuning", "study": "studies"}
 PROCESS, KEY = "glass_ml.process", "glass_ml.key"
 
 
@@ -114,7 +114,7 @@ def start_run(
     whose process has died without a word is marked KILLED when the next one starts.
 
     Args:
-        stage: "train", "register", "invert" or "tune"; decides the experiment.
+        stage: "train", "register", "invert", "tune" or "study"; decides the experiment.
         system: the material.
         name: what people see in the list.
         store: default: the project's.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-EXPERIMENTS = ("priors", "inversions", "tuning")
+EXPERIMENTS = ("priors", "inversions", "tuning", "studies")
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",

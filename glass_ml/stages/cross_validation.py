@@ -1,0 +1,107 @@
+"""Leaving each measurement out in turn: what the others say of it."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from glass_ml.errors import InputError
+from glass_ml.files import sha256_text, write_json, write_text
+from glass_ml.measurements.target import Target, load_target
+from glass_ml.stages.invert import invert
+from glass_ml.tracking.lineage import canonical_json
+from glass_ml.tracking.runs import clean_name, start_run
+
+RESULT = "cross-validation.json"
+ALL = "all fitted"
+
+
+def cross_validate(target_file: Path | str, out: Path | str, *, track: bool = True, **options: Any) -> dict[str, Any]:
+    """Invert a target with every fitted measurement, and again without each of them in turn; returns the matrix.
+
+    Every inversion is one of `invert`, in a folder of its own in `out`; the same command finishes what was interrupted.
+    `out/cross-validation.json` holds the R-factor of every measurement in every inversion.
+
+    Args:
+        target_file: TARGET.yaml with two or more fitted measurements.
+        out: folder.
+        track: record the inversions in MLflow, as children of one run.
+        options: further arguments of `invert`.
+
+    Raises:
+        InputError: as `invert`; fewer than two measurements are fitted.
+    """
+    out = Path(out)
+    target = load_target(target_file)
+    content = yaml.safe_load(target.path.read_text(encoding="utf-8"))
+    fitted = [m.name for m, _ in zip(target.measurements, content["measurements"], strict=False) if m.use == "fit"]
+    if len(fitted) < 2:
+        what = f"{len(fitted)} fitted measurement{'s' if len(fitted) != 1 else ''}: nothing can be left out"
+        raise InputError(what, f"{target.path}: measurements", "list two or more with 'use: fit'")
+    files = {left_out: _write_without(target, content, left_out, out) for left_out in (None, *fitted)}
+
+    def run_all(tags: Mapping[str, str] | None) -> dict[str, Any]:
+        rows = []
+        for left_out, (file, folder) in files.items():
+            metrics = invert(file, folder, track=track, tags=tags, **options)
+            if not metrics:  # another process of this command speaks
+                return {}
+            rows.append({"left_out": left_out, "folder": folder.name, "measurements": metrics["measurements"]})
+        return {"target": str(target.path), "rows": rows}
+
+    if track:
+        key = sha256_text(canonical_json(["cross-validation", target.sha256, str(out.resolve())]))
+        name = f"cross-validation {target.path.stem}"
+        with start_run(stage="invert", system=target.system, name=name, key=key) as run:
+            result = run_all({"mlflow.parentRunId": run.id})
+            run.log_metrics({clean_name(f"R without {k}"): v for k, v in left_out_factors(result).items()})
+    else:
+        result = run_all(None)
+    if result:
+        write_json(out / RESULT, result)
+    return result
+
+
+def _write_without(target: Target, content: Mapping[str, Any], left_out: str | None, out: Path) -> tuple[Path, Path]:
+    """A target in which one measurement only validates; returns its file and the folder of its inversion."""
+    changed = copy.deepcopy(dict(content))
+    for entry, measurement in zip(changed["measurements"], target.measurements, strict=False):
+        entry["name"] = measurement.name
+        entry |= {
+            role: str(Path(getattr(measurement, role)).resolve()) for role in ("file", "table") if entry.get(role)
+        }
+        if measurement.name == left_out:
+            entry["use"] = "validate"
+    slug = "all" if left_out is None else "without-" + re.sub(r"[^\w.-]+", "-", left_out).strip("-")
+    file = out / f"{slug}.yaml"
+    write_text(file, yaml.safe_dump(changed, sort_keys=False, width=120, allow_unicode=True))
+    return file, out / slug
+
+
+def left_out_factors(result: Mapping[str, Any]) -> dict[str, float]:
+    """R of each measurement in the inversion that did not see it."""
+    rows = result.get("rows", ())
+    return {r["left_out"]: r["measurements"][r["left_out"]]["r_factor"] for r in rows if r["left_out"] is not None}
+
+
+def matrix_text(result: Mapping[str, Any]) -> str:
+    """The R-factors as a table: a row per inversion, a column per measurement, what was not fitted starred."""
+    rows = result["rows"]
+    names = list(rows[0]["measurements"])
+    width = [max(9, len(name)) for name in names]
+    first = max(len(ALL), *(len(f"without {r['left_out']}") for r in rows))
+    lines = [" " * first + "  " + "  ".join(f"{n:>{w}}" for n, w in zip(names, width, strict=True))]
+    for row in rows:
+        label = ALL if row["left_out"] is None else f"without {row['left_out']}"
+        cells = []
+        for name, w in zip(names, width, strict=True):
+            found = row["measurements"][name]
+            star = " " if found["use"] == "fit" else "*"
+            cells.append(f"{found['r_factor']:>{w - 1}.3f}{star}")
+        lines.append(f"{label:<{first}}  " + "  ".join(cells))
+    return "\n".join([*lines, "R-factor; * not fitted in that inversion"])

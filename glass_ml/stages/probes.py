@@ -1,0 +1,94 @@
+"""Spectra simulated from known structures, as experiments would see them: the targets of stages and studies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from glass_ml.errors import InputError
+from glass_ml.files import write_text
+from glass_ml.observables.base import KINDS, RECIPROCAL_KINDS
+from glass_ml.observables.registry import make_observable
+from glass_ml.observables.scattering_table import find_table
+from glass_ml.structures.io import from_atoms, read_frames
+from glass_ml.structures.random import generator
+from glass_ml.structures.state import Structures
+
+BROADENING = 0.05
+"""Width (Å) of the Gaussian that smooths a simulated and a fitted g(r): half the spacing of a usual g(r)."""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The structures behind simulated data.
+
+    Attributes:
+        structures: the thermal frames of the file, or all where none is called thermal.
+        composition: element symbol -> amount of the reduced formula.
+        label: what the target says of its data.
+    """
+
+    structures: Structures
+    composition: dict[str, int]
+    label: str
+
+
+def hidden_structures(source: Path) -> Hidden:
+    """Read the structures that data are simulated from.
+
+    Raises:
+        InputError: the file has no thermal frame.
+    """
+    frames = [a for a in read_frames(source) if a.info.get("state", "thermal") == "thermal"]
+    if not frames:
+        raise InputError("no thermal frame", str(source), "choose another reference in params.yaml")
+    composition = dict(frames[0].symbols.formula.reduce()[0].count())
+    label = f"simulated from {source.as_posix()}, mean of {len(frames)} frames at 300 K"
+    return Hidden(from_atoms(frames), composition, label)
+
+
+def simulate(entry: Mapping[str, Any], grid: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor]:
+    """Points and mean spectrum of hidden structures, (n,) each, for the measurement `entry` of a TARGET.yaml.
+
+    A function of Q is summed over the cells' own reciprocal vectors, without a window, which the comparison would then
+    apply twice; points that have none are left out.
+    """
+    options = {key: value for key, value in entry.items() if key in ("radiation", "broadening", "k_weight", "triplet")}
+    options |= {key: entry[key] for key in ("cutoff", "width", "pair") if key in entry}
+    if entry["kind"] in RECIPROCAL_KINDS:
+        options |= {"method": "reciprocal", "cells": hidden.structures}
+    if entry["kind"] == "exafs":
+        options["table"] = find_table(entry["edge"], hidden.composition)
+    model = make_observable(entry["kind"], grid, **options)
+    with torch.no_grad():
+        return model.grid, model.forward(hidden.structures).mean(0)
+
+
+def with_noise(y: Tensor, sigma: float, seed: int, *names: str) -> Tensor:
+    """Gaussian noise of standard deviation `sigma`; the names pick the random stream."""
+    return y + sigma * torch.randn(y.shape, generator=generator(seed, *names), dtype=y.dtype)
+
+
+def write_spectrum(path: Path, kind: str, label: str, x: Tensor, y: Tensor) -> None:
+    """Write a spectrum as two columns with a header that says what it is."""
+    rows = "\n".join(f"{a:.4f},{b:.6f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+    write_text(path, f"# {kind}, {label}\n# {KINDS[kind][0]},{kind}\n{rows}\n")
+
+
+def write_simulated_target(folder: Path, system: str, hidden: Hidden, entries: list[dict[str, Any]]) -> Path:
+    """Write the `target.yaml` that lists simulated measurements; returns its path."""
+    content = {
+        "system": system,
+        "composition": hidden.composition,
+        "density": round(float(hidden.structures.density.mean()), 6),
+        "note": f"Not measured: {hidden.label}.",
+        "measurements": entries,
+    }
+    write_text(folder / "target.yaml", yaml.safe_dump(content, sort_keys=False, width=120))
+    return folder / "target.yaml"
