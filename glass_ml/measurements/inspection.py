@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from glass_ml.errors import InputError
+from glass_ml.measurements.absorption import column_names
 from glass_ml.measurements.conventions import REAL, convert
 from glass_ml.measurements.readers import read_spectrum
 from glass_ml.measurements.spectrum import Spectrum
@@ -88,15 +89,23 @@ def inspect(
         InputError: as `read_spectrum`; nothing fits its looks and no kind is given.
     """
     table = read_table(path)
+    names = column_names(table)
+    if "energy" in names and "k" not in names:
+        raise InputError("this is mu(E)", str(path), f"reduce it to chi(k) first: glass-ml data reduce {path}")
     x, y = table.values[:, 0], table.values[:, 1]
-    guesses = guess_kinds(path, table.header, x, y)
+    guesses = (
+        [("exafs", "its columns are called k and chi")]
+        if {"k", "chi"} <= set(names)
+        else guess_kinds(path, table.header, x, y)
+    )
     if kind is None and not guesses:
         raise InputError("looks like no kind that is known", str(path), "state the kind")
     spectrum = read_spectrum(path, kind or guesses[0][0])
+    exafs = spectrum.kind == "exafs"
     x, y = spectrum.x.numpy(), spectrum.y.numpy()
     tail = y[-max(len(y) // 5, 4) :]
     notes: list[str] = []
-    reduced = _reduced(spectrum, density, composition, notes)
+    reduced = None if exafs else _reduced(spectrum, density, composition, notes)
     slope, distances = _low_r(*reduced, spectrum.kind) if reduced else (None, [])
     if slope is not None and density is not None and abs(slope / density - 1) > 0.05:
         notes.append(
@@ -254,6 +263,9 @@ def target_stub(found: Inspection, density: float | None, composition: Mapping[s
         f"    kind: {spectrum.kind}",
         f"    x_range: [{np.ceil(low * 100) / 100:g}, {np.floor(high * 100) / 100:g}]",
     ]
+    if spectrum.kind == "exafs":
+        lines += ["    edge:                      # such as Si K", "    scale: [0.7, 1.0]          # S0^2"]
+        lines += ["    e0: [-10, 10]              # eV", "    # r_range: [1.2, 3.5]      # Fourier filter, Å"]
     if estimated:
         lines.append(f"    sigma: {float(spectrum.sigma[0]):.3g}  # scatter at the end of the range: check it")
     return "\n".join(lines) + "\n"
