@@ -93,19 +93,16 @@ def inspect(
     if "energy" in names and "k" not in names:
         raise InputError("this is mu(E)", str(path), f"reduce it to chi(k) first: glass-ml data reduce {path}")
     x, y = table.values[:, 0], table.values[:, 1]
-    guesses = (
-        [("exafs", "its columns are called k and chi")]
-        if {"k", "chi"} <= set(names)
-        else guess_kinds(path, table.header, x, y)
-    )
+    guesses = guess_kinds(path, table.header, x, y)
+    if {"k", "chi"} <= set(names):
+        guesses = [("exafs", "its columns are called k and chi")]
     if kind is None and not guesses:
         raise InputError("looks like no kind that is known", str(path), "state the kind")
     spectrum = read_spectrum(path, kind or guesses[0][0])
-    exafs = spectrum.kind == "exafs"
     x, y = spectrum.x.numpy(), spectrum.y.numpy()
     tail = y[-max(len(y) // 5, 4) :]
     notes: list[str] = []
-    reduced = None if exafs else _reduced(spectrum, density, composition, notes)
+    reduced = None if spectrum.kind == "exafs" else _reduced(spectrum, density, composition, notes)
     slope, distances = _low_r(*reduced, spectrum.kind) if reduced else (None, [])
     if slope is not None and density is not None and abs(slope / density - 1) > 0.05:
         notes.append(
@@ -253,6 +250,7 @@ def target_stub(found: Inspection, density: float | None, composition: Mapping[s
     amounts = ", ".join(f"{el}: {n:g}" for el, n in (composition or {}).items())
     rho, origin = (density, "") if density else (found.density, "  # from the low-r slope: check it")
     low, high = float(spectrum.x[spectrum.x > 0][0]), float(spectrum.x[-1])
+    low = max(low, 3.0) if spectrum.kind == "exafs" else low  # below, atoms scatter more than once
     estimated = any("no uncertainty given" in note for note in spectrum.notes)
     lines = [
         f"system: {f'a-{formula}' if formula else ''}",
