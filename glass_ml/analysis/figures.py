@@ -49,6 +49,9 @@ WIDTH = 5.0
 SMEARING = 0.05
 """Smearing of the g(r) that is drawn (standard deviation, Å)."""
 
+FEW_POINTS = 3
+"""A target of fewer points than this is no curve, and is not drawn."""
+
 MANY_POINTS = 400
 """A target of more points than this is drawn as a line."""
 
@@ -86,11 +89,27 @@ _Y_NAMES = {
     "neutron-sq": "S(Q)",
     "xray-fq": "F(Q) (Å⁻¹)",
     "neutron-fq": "F(Q) (barn/sr/atom)",
+    "exafs": "kʷχ(k)",
+    "xanes": "absorption",
+    "adf": "angles (% per degree)",
+    "coordination": "fraction of atoms",
+    "pair-count": "neighbours per atom",
+    "distance-window": "depth (Å per atom)",
+}
+_NAMES = {
+    "exafs": "EXAFS",
+    "xanes": "XANES",
+    "adf": "Bond angles",
+    "coordination": "Coordination",
+    "pair-count": "Neighbours",
+    "distance-window": "Distance window",
 }
 
 
 def kind_title(kind: str) -> str:
     """A kind of measurement as a person calls it: 'X-ray S(Q)'."""
+    if kind in _NAMES:
+        return _NAMES[kind]
     probe = {"xray": "X-ray ", "neutron": "Neutron "}.get(kind.partition("-")[0], "")
     return probe + _Y_NAMES.get(kind, kind).partition(" (")[0]
 

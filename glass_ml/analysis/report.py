@@ -127,6 +127,7 @@ def _spectrum_figures(inversion: Inversion) -> dict[str, tuple[str, Figure]]:
             figures.spectrum_figure(spectrum),
         )
         for spectrum in inversion.spectra
+        if len(spectrum.x) >= figures.FEW_POINTS
     }
 
 
@@ -225,6 +226,8 @@ def _figure_cards(drawn: Mapping[str, tuple[str, Figure]], extra: Mapping[str, s
 
 def _measurements(inversion: Inversion) -> str:
     captions, rows = {}, []
+    fitted_too = {"e0": "E0 shift, eV", "sigma2": "σ², Å²"}
+    opened = [key for key in fitted_too if any(key in m for m in inversion.metrics["measurements"].values())]
     for spectrum in inversion.spectra:
         m = inversion.metrics.get("measurements", {}).get(spectrum.name, {})
         use = "fitted" if spectrum.use == "fit" else "held out"
@@ -236,7 +239,7 @@ def _measurements(inversion: Inversion) -> str:
         captions[_file_name(spectrum.name)] = ", ".join([use, *numbers])
         cells = [escape(spectrum.name), escape(figures.kind_title(spectrum.kind)), use]
         values = [f"{len(spectrum.x)}", *(f"{m[k]:.3g}" if k in m else "" for k in ("r_factor", "chi2_reduced"))]
-        values += [f"{m[k]:.4g}" if k in m else "" for k in ("scale", "offset")]
+        values += [f"{m[k]:.4g}" if k in m else "" for k in ("scale", "offset", *opened)]
         rows.append(
             "<tr>"
             + "".join(f"<td>{cell}</td>" for cell in cells)
@@ -244,7 +247,8 @@ def _measurements(inversion: Inversion) -> str:
             + "</tr>"
         )
     heads = "".join(f"<th>{word}</th>" for word in ("Measurement", "Kind", "Use"))
-    heads += "".join(f'<th class="number">{word}</th>' for word in ("Points", "R", "χ²/point", "Scale", "Offset"))
+    columns = ("Points", "R", "χ²/point", "Scale", "Offset", *(fitted_too[key] for key in opened))
+    heads += "".join(f'<th class="number">{word}</th>' for word in columns)
     table = f'<div class="card wide"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     return f'<div class="grid">{_figure_cards(_spectrum_figures(inversion), captions)}</div><br>{table}'
 

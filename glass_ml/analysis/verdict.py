@@ -56,6 +56,9 @@ SHARP_GOOD, SHARP_FAIR = 0.01, 0.04
 CRYSTALLINE_FAIR = 0.15
 """Fraction of atoms in crystalline surroundings above which a structure is hardly a glass."""
 
+COUNTED = ("coordination", "pair-count", "distance-window")
+"""Kinds that say what neighbours there are: they are kept or not, and have no R-factor to speak of."""
+
 REPLICAS_GOOD = 4
 """Replicas from which on a spread means something."""
 
@@ -163,6 +166,9 @@ def _fit(measurements: Mapping[str, Any], fitted: tuple[str, ...]) -> list[State
     found = []
     for name in fitted:
         r, chi2 = float(measurements[name]["r_factor"]), float(measurements[name]["chi2_reduced"])
+        if measurements[name].get("kind") in COUNTED:
+            found.append(_kept(name, chi2))
+            continue
         level = "good" if chi2 <= CHI2_GOOD else _grade(r, R_GOOD, R_FAIR)
         if chi2 <= CHI2_GOOD:
             text = f"{name} agrees within its stated uncertainty: reduced χ² {chi2:.2g}, R = {r:.3f}."
@@ -173,6 +179,13 @@ def _fit(measurements: Mapping[str, Any], fitted: tuple[str, ...]) -> list[State
             text += " So small a χ² means that the uncertainty is overstated, or that noise was fitted."
         found.append(Statement("fit", level, text))
     return found
+
+
+def _kept(name: str, chi2: float) -> Statement:
+    """Whether a restraint is kept."""
+    level = _grade(chi2, CHI2_GOOD, 4 * CHI2_GOOD)
+    words = {"good": "is kept", "fair": "is nearly kept", "poor": "is not kept"}[level]
+    return Statement("fit", level, f"{name} {words}: reduced χ² {chi2:.2g}.")
 
 
 def _mean(structure: Mapping[str, Any], name: str) -> float | None:
@@ -264,7 +277,8 @@ def _certainty(
         distinct = f" The replicas are distinct: they differ by {apart}." if diversity else ""
         found.append(Statement("certainty", level, f"{n} replicas; ± is their standard deviation.{distinct}"))
     found += _copies(metrics.get("copies", {}))
-    worst = max((float(measurements[name]["r_factor"]) for name in fitted), default=0.0)
+    spectra = [name for name in fitted if measurements[name].get("kind") not in COUNTED]
+    worst = max((float(measurements[name]["r_factor"]) for name in spectra), default=0.0)
     for name in held_out:
         r = float(measurements[name]["r_factor"])
         limit = max(R_GOOD, VALIDATION_FACTOR * worst)
@@ -276,14 +290,17 @@ def _certainty(
     if not held_out:
         text = "No measurement was held out, so agreement with unseen data is unknown"
         found.append(Statement("certainty", "fair", f"{text}; mark one with use: validate to know."))
-    found.append(
-        Statement(
-            "certainty",
-            "none",
-            "Coordination, angles and rings were not fitted: they come from the prior and the data together.",
-        )
-    )
+    found.append(Statement("certainty", "none", _not_fitted({measurements[name].get("kind") for name in fitted})))
     return found
+
+
+def _not_fitted(kinds: set[str | None]) -> str:
+    """Which descriptors come from prior and data together, and which were put in."""
+    put_in = {"Coordination": bool(kinds & set(COUNTED)), "angles": "adf" in kinds, "rings": False}
+    free = [name for name, was in put_in.items() if not was]
+    text = f"{', '.join(free[:-1])}{' and ' if len(free) > 1 else ''}{free[-1]}".capitalize()
+    verb, they, come = ("were", "they", "come") if len(free) > 1 else ("was", "it", "comes")
+    return f"{text} {verb} not fitted: {they} {come} from the prior and the data together."
 
 
 def _copies(copies: Mapping[str, Any]) -> list[Statement]:

@@ -60,6 +60,8 @@ def asymptote_free(y: Tensor, x: Tensor, kind: str) -> Tensor:
 def r_factor(model: Tensor, data: Tensor, x: Tensor, kind: str = "neutron-fq") -> float:
     """R = sqrt(sum (model - data)^2 / sum data^2) on Q F(Q), for S(Q) on Q (S - 1).
 
+    Of data that are zero throughout (a window without pairs) it is the root mean square of the model.
+
     Args:
         model: mean over replicas, at scale 1 and offset 0, (n,).
         data: seen through the same window, (n,).
@@ -68,7 +70,8 @@ def r_factor(model: Tensor, data: Tensor, x: Tensor, kind: str = "neutron-fq") -
     """
     x = x.double()
     m, d = asymptote_free(model.detach().double(), x, kind), asymptote_free(data.double(), x, kind)
-    return float(((m - d).square().sum() / d.square().sum()).sqrt())
+    size = float(d.square().sum())
+    return float((m - d).square().sum() / (size or len(d))) ** 0.5
 
 
 @dataclass(frozen=True)
