@@ -21,6 +21,7 @@ CONFIG = SurrogateConfig(
     message_channels=3,
     components=3,
     members=3,
+    blind_members=1,
 )
 ENERGIES = torch.linspace(280.0, 300.0, 11, dtype=torch.float64)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -39,15 +39,18 @@ class SurrogateConfig:
         message_channels: learned products per degree and round.
         components: principal components of the training spectra that are predicted.
         members: networks in the ensemble.
+        blind_members: how many of them, the last ones, are not told coordination numbers. They err in other places, so
+            that the mean is better and the spread says more.
     """
 
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     channels: int = 24
     features: int = 64
-    rounds: int = 2
+    rounds: int = 1
     message_channels: int = 12
     components: int = 20
     members: int = 4
+    blind_members: int = 2
 
     def __post_init__(self) -> None:
         """Reject sizes that make no surrogate."""
@@ -56,6 +59,13 @@ class SurrogateConfig:
             if getattr(self, name) < smallest:
                 what = f"{getattr(self, name)} is below {smallest}"
                 raise InputError(what, f"surrogate.{name}", f"give at least {smallest}")
+        if not 0 <= self.blind_members <= self.members:
+            what = f"{self.blind_members} of {self.members} members"
+            raise InputError(what, "surrogate.blind_members", "give at most as many as there are members")
+
+    def is_blind(self, member: int) -> bool:
+        """Whether a member, counted from 0, is not told coordination numbers."""
+        return member >= self.members - self.blind_members
 
 
 def _products(density: Tensor, maps: Tensor) -> Tensor:
@@ -101,16 +111,19 @@ class SurrogateNetwork(nn.Module):
         elements: how many chemical elements are told apart.
         config: its size.
         dropout: share of features that is left out while it is trained.
+        blind: whether it is not told coordination numbers, neither its atoms' nor their neighbours'.
     """
 
-    def __init__(self, elements: int, config: SurrogateConfig, dropout: float = 0.0):
+    def __init__(self, elements: int, config: SurrogateConfig, *, dropout: float = 0.0, blind: bool = False):
         super().__init__()
         around, width = config.environment, config.features
-        channels, q = config.channels, around.channels(elements)
+        self.elements, self.blind = elements, blind
+        told = replace(around, coordinations=()) if blind else around
+        channels, q = config.channels, told.channels(elements)
         self.linear_map = nn.Parameter(torch.randn(q, channels) / math.sqrt(q))
         self.maps = nn.ParameterList(nn.Parameter(torch.randn(q, 2 * channels) / math.sqrt(q)) for _ in range(DEGREES))
         self.norm = nn.LayerNorm(channels * (DEGREES + 1))
-        known = channels * (DEGREES + 1) + around.centres(elements)
+        known = channels * (DEGREES + 1) + told.centres(elements)
         self.first, self.second = nn.Linear(known, width), nn.Linear(width, width)
         self.rounds = nn.ModuleList(Round(width, config.message_channels, around.radial) for _ in range(config.rounds))
         self.readout = nn.Linear(width * (config.rounds + 1), config.components)
@@ -125,9 +138,14 @@ class SurrogateNetwork(nn.Module):
             scale: typical size of the densities of each degree, (4, Q).
         """
         densities = [d / scale[degree] for degree, d in enumerate(around.densities)]
+        centre = around.centre
+        if self.blind:
+            radial = around.radial.shape[1]
+            densities = [d.unflatten(-1, (self.elements, -1, radial))[..., 0, :].flatten(-2) for d in densities]
+            centre = centre[:, : self.elements]
         invariants = [(densities[0] @ self.linear_map).squeeze(-2)]
         invariants += [_products(d, maps) for d, maps in zip(densities, self.maps, strict=True)]
-        known = torch.cat([self.norm(torch.cat(invariants, -1)), around.centre], -1)
+        known = torch.cat([self.norm(torch.cat(invariants, -1)), centre], -1)
         atom = silu(self.first(self.dropout(known)))
         atom = atom + silu(self.second(self.dropout(atom)))
         heard = [atom]
@@ -202,7 +220,9 @@ class Surrogate(nn.Module):
         for name, value in zip(("density_scale", "mean", "basis", "centre", "whitening", "reach"), scales, strict=True):
             self.register_buffer(name, value.float())
         self.energies = energies.double()
-        self.members = nn.ModuleList(SurrogateNetwork(count, config) for _ in range(config.members))
+        self.members = nn.ModuleList(
+            SurrogateNetwork(count, config, blind=config.is_blind(k)) for k in range(config.members)
+        )
 
     def absorbers(self, structures: Structures) -> Tensor:
         """Which atoms have a spectrum, (N,), bool.

@@ -59,7 +59,8 @@ def fold_errors(fold: Sequence[Predicted]) -> dict[str, float]:
     Returns:
         `atom_rmse`, `cell_rmse`: of single spectra and of cell averages, over structures and energies;
         `atom_spread`: standard deviation of the single spectra; `correlation`: of the spread of the members with the
-        error, over atoms (Spearman); `outside`: share of the environments that lie outside the training data;
+        error, over atoms (Spearman); `decile_ratio`: error of the tenth of the atoms with the largest spread over that of
+        the tenth with the smallest; `outside`: share of the environments that lie outside the training data;
         `structures`: how many.
     """
     truth = torch.cat([p.truth for p in fold])
@@ -69,6 +70,7 @@ def fold_errors(fold: Sequence[Predicted]) -> dict[str, float]:
         "atom_rmse": _rms([error]),
         "cell_rmse": _rms([p.cell_error for p in fold]),
         "atom_spread": float((truth - truth.mean(0)).square().mean().sqrt()),
+        "decile_ratio": _decile_ratio(spread.square().mean(1), error.square().mean(1)),
         "correlation": rank_correlation(spread.square().mean(1), error.square().mean(1)),
         "outside": float((torch.cat([p.distance for p in fold]) > 1).double().mean()),
         "structures": float(len(fold)),
@@ -88,6 +90,12 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
         return 0.0
     ranks = torch.stack([v.argsort().argsort().double() for v in (a, b)])
     return float(torch.corrcoef(ranks)[0, 1])
+
+
+def _decile_ratio(spread: Tensor, error: Tensor) -> float:
+    """Square root of the mean square error where the spread is in its highest tenth, over that in its lowest."""
+    order, tenth = spread.argsort(), max(1, len(spread) // 10)
+    return float((error[order[-tenth:]].mean() / error[order[:tenth]].mean().clamp(min=1e-30)).sqrt())
 
 
 def _ratio(errors: Sequence[Tensor], spreads: Sequence[Tensor]) -> float:

@@ -132,7 +132,7 @@ class SurrogateModule(pl.LightningModule):
         self.training_config, self.which = training, member
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_number(training.seed, "weights", member))
-            self.network = SurrogateNetwork(elements, config, training.dropout)
+            self.network = SurrogateNetwork(elements, config, dropout=training.dropout, blind=config.is_blind(member))
         self.average = AveragedModel(self.network, avg_fn=self._ramped_average)
         self.average.requires_grad_(False)
         self.register_buffer("density_scale", scales.densities)

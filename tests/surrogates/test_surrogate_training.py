@@ -94,7 +94,7 @@ def test_it_learns_what_the_environment_decides_and_doubts_what_it_has_not_seen(
     surrogate = fit_surrogate(data, rest, SMALL, training, tmp_path / "state", progress=False)
     before, after = (fold_errors([predict(s, data, k) for k in (0, 7, 14)]) for s in (untrained, surrogate))
     assert before["atom_rmse"] > 0.7 * before["atom_spread"]
-    assert after["atom_rmse"] < 0.4 * after["atom_spread"] and after["cell_rmse"] < 0.4 * before["cell_rmse"]
+    assert after["atom_rmse"] < 0.6 * before["atom_rmse"] and after["cell_rmse"] < 0.6 * before["cell_rmse"]
     xanes = Xanes(surrogate)
     known = batch(*(carbon(seed=99, a=a) for a in (3.4, 3.57, 3.7)))
     strange = batch(*(carbon(seed=99, a=a) for a in (2.7, 4.6)))
