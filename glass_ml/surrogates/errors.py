@@ -59,8 +59,8 @@ def fold_errors(fold: Sequence[Predicted]) -> dict[str, float]:
     Returns:
         `atom_rmse`, `cell_rmse`: of single spectra and of cell averages, over structures and energies;
         `atom_spread`: standard deviation of the single spectra; `correlation`: of the spread of the members with the
-        error, over atoms (Spearman); `decile_ratio`: error of the tenth of the atoms with the largest spread over that of
-        the tenth with the smallest; `outside`: share of the environments that lie outside the training data;
+        error, over atoms (Spearman); `decile_ratio`: error of the tenth of the atoms with the largest spread over
+        that of the tenth with the smallest; `outside`: share of the environments that lie outside the training data;
         `structures`: how many.
     """
     truth = torch.cat([p.truth for p in fold])
