@@ -73,10 +73,10 @@ def stated(fold: str, predicted: Mapping[str, Sequence[Predicted]]) -> dict[str,
 
 def table(split: str, result: dict[str, Any]) -> list[str]:
     """The rows of a split as text."""
-    lines = [
-        f"\n{split}: {result['minutes']:.1f} core-minutes in this run",
-        f"{'held out':>18} {'cells':>5} {'atom':>7} {'spread':>7} {'cell':>7} {'spread':>7} {'rank':>6} {'decile':>6} over stated: atom, cell",
-    ]
+    title = (
+        f"{'held out':>18} {'cells':>5} {'atom':>7} {'spread':>7} {'cell':>7} {'spread':>7} {'rank':>6} {'decile':>6}"
+    )
+    lines = [f"\n{split}, {result['minutes']:.1f} core-minutes in this run", f"{title} error/stated: atom, cell"]
     for name, e in [*result["folds"].items(), ("all", result["pooled"])]:
         cell = f"{result['pooled']['cell_spread']:7.4f}" if name == "all" else " " * 7
         lines.append(
