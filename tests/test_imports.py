@@ -23,8 +23,15 @@ ALLOWED = {
     "analysis": BASE | SCIENCE,
     "simulation": {"units", "errors", "files", "structures"},
     "priors": BASE | {"structures"},
+    "surrogates": BASE | {"structures", "observables", "priors"},
 }
-LIGHTNING = {"priors/module.py", "priors/datamodule.py", "priors/training.py"}
+LIGHTNING = {
+    "priors/module.py",
+    "priors/datamodule.py",
+    "priors/training.py",
+    "surrogates/module.py",
+    "surrogates/training.py",
+}
 
 
 def imports_of(path: Path) -> set[str]:

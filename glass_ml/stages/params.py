@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from glass_ml.config import build, read_yaml
 from glass_ml.errors import InputError
+from glass_ml.observables.surrogate import SurrogateConfig
 from glass_ml.priors.module import TrainingConfig
 from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.noise import NoiseConfig
 from glass_ml.sampling.config import SamplingConfig
+from glass_ml.surrogates.module import SurrogateTraining
 
 PARAMS = Path("params.yaml")
 
@@ -114,6 +116,25 @@ class SystemConfig:
     study: StudyConfig = field(default_factory=StudyConfig)
 
 
+@dataclass(frozen=True)
+class SurrogateRecipe:
+    """Everything that params.yaml says of one learned observable; see the classes of the fields.
+
+    Attributes:
+        data: folder of structures and spectra per atom (docs/xanes.md), relative to the project.
+        absorber: symbol of the element that has spectra.
+        edge: name of its absorption edge, kept in the card.
+        surrogate: size of the networks.
+        training: their training, and what is held out.
+    """
+
+    data: str
+    absorber: str
+    edge: str = "K"
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+    training: SurrogateTraining = field(default_factory=SurrogateTraining)
+
+
 def system_names(path: Path | str = PARAMS) -> list[str]:
     """The systems that params.yaml describes."""
     return sorted(read_yaml(path).get("systems", {}))
@@ -125,8 +146,21 @@ def system_config(system: str, path: Path | str = PARAMS) -> SystemConfig:
     Raises:
         InputError: no such system, or a key or value that is not known.
     """
-    systems = read_yaml(path).get("systems") or {}
-    if system not in systems:
-        known = ", ".join(sorted(systems))
-        raise InputError(f"unknown system '{system}'", f"{path}: systems", f"known: {known}; or add it")
-    return build(SystemConfig, systems[system], f"{path}: systems.{system}")
+    return build(SystemConfig, _section("systems", "system", system, path), f"{path}: systems.{system}")
+
+
+def surrogate_config(name: str, path: Path | str = PARAMS) -> SurrogateRecipe:
+    """The recipe of one learned observable.
+
+    Raises:
+        InputError: no such name, or a key or value that is not known.
+    """
+    return build(SurrogateRecipe, _section("surrogates", "surrogate", name, path), f"{path}: surrogates.{name}")
+
+
+def _section(part: str, noun: str, name: str, path: Path | str) -> Any:
+    sections = read_yaml(path).get(part) or {}
+    if name not in sections:
+        known = ", ".join(sorted(sections)) or "none"
+        raise InputError(f"unknown {noun} '{name}'", f"{path}: {part}", f"known: {known}; or add it")
+    return sections[name]

@@ -128,10 +128,11 @@ def _models(root: Path) -> Iterator[Finding]:
         yield Finding("models", "note", "none in models/: run 'dvc pull' or 'glass-ml train'")
     for folder in folders:
         if is_checkpoint(folder):
+            from glass_ml.observables.surrogate_files import is_surrogate, load_surrogate
             from glass_ml.priors.checkpoint import load_prior
 
             try:
-                load_prior(folder)
+                load_surrogate(folder) if is_surrogate(folder) else load_prior(folder)
             except InputError as error:
                 yield Finding(f"model {folder.name}", "wrong", str(error))
             else:

@@ -1,7 +1,8 @@
-"""The registry of priors: registering, finding and describing their versions."""
+"""The registry of models, priors and surrogates: registering, finding and describing their versions."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from glass_ml import __version__
 from glass_ml.errors import InputError
+from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATOM
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.project import code_identity, worktree
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 NAME_PREFIX = "glass-"
+SERVED = {"prior": "served", "surrogate": "served_surrogate"}
+"""Type of a model -> the module of this room that MLflow runs to serve it."""
 LINEAGE_TAGS = (
     "system",
     "elements",
@@ -91,9 +95,10 @@ def register_prior(
     The version can be loaded by `mlflow.pyfunc.load_model` and becomes the candidate.
 
     Args:
-        folder: holds `model.safetensors` and `model.json`; whatever else is in it is left out.
-        system: the material.
-        metrics: numbers to record; default: the `held_out_loss` of the card.
+        folder: holds `model.safetensors` and `model.json`, of a prior or of a surrogate; whatever else is in it is left
+            out.
+        system: the material, or the name of the surrogate.
+        metrics: numbers to record; default: the `held_out_loss` or `held_out` errors of the card.
         params: settings to record with a run of its own; default: those of the card.
         data: training data; default: what the card says.
         run: the training run; default: a run of its own.
@@ -106,15 +111,24 @@ def register_prior(
     identity = model_sha256(folder)
     card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     data = data or DataIdentity(str(card.get("data_path", "data")), str(card.get("data_md5", "")))
-    metrics = {"held_out_loss": card.get("held_out_loss", {})} if metrics is None else metrics
-    shown = {k: card[k] for k in ("network", "training", "noise") if k in card} if params is None else params
+    if metrics is None:
+        metrics = {k: card[k] for k in ("held_out_loss", "held_out") if k in card}
+    shown = params
+    if shown is None:
+        shown = {k: card[k] for k in ("network", "surrogate", "training", "noise") if k in card}
     store = store or open_store()
     with store.lock():
         found = find_version(store, name, identity)
         if found is not None:
             return Registered(name, int(found.version), False, str(found.run_id))
         own = start_run(
-            stage="register", system=system, name=f"prior {system}", store=store, params=shown, data=data, key=identity
+            stage="register",
+            system=system,
+            name=f"{model_type(card)} {system}",
+            store=store,
+            params=shown,
+            data=data,
+            key=identity,
         )
         with own if run is None else nullcontext(run) as record:
             record.log_metrics(metrics)
@@ -146,11 +160,18 @@ def _create_version(
         "code_sha256": card.get("code_sha256", code.code_sha256),
         "glass_ml_version": __version__,
         **{f"metric/{k}": f"{v:.6g}" for k, v in numbers(metrics).items()},
+        # A surrogate has been evaluated when it comes: on folds that its networks had not seen.
+        **{f"evaluation/held-out/{k}": f"{v:.6g}" for k, v in numbers(card.get("held_out", {}).get("all", {})).items()},
     }
     tags = {k: str(v) for k, v in tags.items()}
     model_id = _log_model(store, name, folder, identity, run, tags)
     try:
-        store.client.create_registered_model(name, description=f"Prior of {card['system']} structures.")
+        what = (
+            f"Spectra of {card['system']}."
+            if model_type(card) == "surrogate"
+            else f"Prior of {card['system']} structures."
+        )
+        store.client.create_registered_model(name, description=what)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -166,17 +187,16 @@ def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, t
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
-    from glass_ml.tracking import served
-
     client, experiment = store.client, store.experiments["priors"]
     for left in client.search_logged_models([experiment], f"tags.model_sha256 = '{identity}'"):
         if left.status == "READY":
             return left.model_id
         client.delete_logged_model(left.model_id)
     card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    served = importlib.import_module(f"glass_ml.tracking.{SERVED[model_type(card)]}")
     params = {k: str(v)[:500] for k, v in flatten(card, ".").items()}
     model = client.create_logged_model(
-        experiment, name=name, source_run_id=run.id, tags=tags, params=params, model_type="prior"
+        experiment, name=name, source_run_id=run.id, tags=tags, params=params, model_type=model_type(card)
     )
     with tempfile.TemporaryDirectory() as temporary:
         checkpoint, package = Path(temporary) / "prior", Path(temporary) / "model"
@@ -202,6 +222,11 @@ def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, t
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run.id, models=[LoggedModelOutput(model.model_id, step=0)])
     return model.model_id
+
+
+def model_type(card: Mapping[str, Any]) -> str:
+    """What the model of a card is: "prior" or "surrogate"."""
+    return "surrogate" if card.get("architecture") == SPECTRA_PER_ATOM else "prior"
 
 
 def versions(store: Store, name: str | None = None) -> list[ModelVersion]:
@@ -258,7 +283,7 @@ def version_folder(store: Store, version: ModelVersion) -> Path | None:
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder holds both files of a prior."""
+    """Whether a folder holds both files of a model."""
     return all((folder / name).is_file() for name in MODEL_FILES)
 
 

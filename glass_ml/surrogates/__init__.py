@@ -1,0 +1,1 @@
+"""Training of learned observables: the data of spectra per atom, and Lightning."""
