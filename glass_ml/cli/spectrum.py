@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k-weight", type=float, default=0.0, help="exafs: power of k that chi is multiplied by")
     parser.add_argument("--triplet", help="adf: elements, the apex in the middle, O-Si-O")
     parser.add_argument("--cutoff", help="adf, coordination: end of a bond, Å: 2.1, or by pair Si-O=2.1,Si-Si=2.7")
-    parser.add_argument("--surrogate", help="xanes: model folder, or models:/NAME/VERSION")
+    parser.add_argument("--surrogate", type=Path, help="xanes: folder of the model, models/aC-xanes")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,7 +74,13 @@ def _grid(arguments: argparse.Namespace, half_width: float) -> Any:
     import torch
 
     from glass_ml.observables.base import RECIPROCAL_KINDS
+    from glass_ml.observables.surrogate_files import load_surrogate
 
+    if arguments.kind == "xanes" and arguments.surrogate is not None:
+        own = load_surrogate(arguments.surrogate).energies.double()
+        low = float(own[0]) if arguments.x_min is None else arguments.x_min
+        high = float(own[-1]) if arguments.x_max is None else arguments.x_max
+        return own[(own >= low) & (own <= high)]
     low, high = RANGES.get(arguments.kind, (0.5, 20.0 if arguments.kind in RECIPROCAL_KINDS else half_width))
     low = low if arguments.x_min is None else arguments.x_min
     high = high if arguments.x_max is None else arguments.x_max
@@ -111,6 +117,7 @@ def _options(arguments: argparse.Namespace, frames: list[Any], half_width: float
         "k_weight": arguments.k_weight,
         "triplet": arguments.triplet,
         "cutoff": _cutoff(arguments.cutoff),
+        "surrogate": arguments.surrogate,
     }
     if arguments.kind in RECIPROCAL_KINDS:
         options["limit"] = min(half_width * (1 - 1e-6), arguments.limit or half_width)

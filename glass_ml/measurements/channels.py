@@ -85,7 +85,7 @@ def make_channel(
         radiation=measurement.radiation, pair=measurement.pair,
         limit=measurement.limit if measurement.kind == "exafs" else None, table=measurement.table,
         k_weight=measurement.k_weight, triplet=measurement.triplet, cutoff=measurement.cutoff,
-        width=measurement.width, between=measurement.between,
+        width=measurement.width, between=measurement.between, surrogate=measurement.surrogate,
     )  # fmt: skip
     return Channel(measurement, observable, x, target, sigma, threshold)
 

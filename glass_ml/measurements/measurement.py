@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ase.data import chemical_symbols
 
 from glass_ml.errors import InputError
 from glass_ml.measurements.checks import checked_keys, interval, number
@@ -20,13 +21,14 @@ from glass_ml.observables.coordination import parse_neighbours
 from glass_ml.observables.realspace import parse_pair
 from glass_ml.observables.registry import METHODS, PAIRED, check_kind
 from glass_ml.observables.scattering_table import find_table, parse_edge, table_name
+from glass_ml.observables.surrogate_files import WEIGHTS, is_surrogate, read_surrogate_card
 from glass_ml.observables.windows import WINDOWS
 
 USES = ("fit", "validate")
 RADIATIONS = ("xray", "neutron", "number")
 
 OWN_FIELDS: dict[str, tuple[str, ...]] = {
-    "edge": ("exafs", "xanes"),
+    "edge": ("exafs",),
     "k_weight": ("exafs",),
     "e0": ("exafs",),
     "sigma2": ("exafs",),
@@ -79,7 +81,7 @@ class Measurement:
         radiation: weights of the elements in 'gr' and 'pdf'.
         pair: two elements: one partial of 'gr' (O-O); of the kinds that count neighbours first the atoms, then what
             is counted around them (Si-O).
-        edge: absorber and edge of 'exafs' ('Si K'); absorber of 'xanes'.
+        edge: absorber and edge of 'exafs' ('Si K').
         k_weight: power of k that the data of 'exafs' carry.
         e0: bounds of the shift of the threshold, eV ('exafs'); S0^2 is the `scale`.
         sigma2: bounds of a mean square displacement that the structures do not carry, Å^2 ('exafs').
@@ -89,7 +91,7 @@ class Measurement:
         cutoff: distance within which atoms are bonded, Å ('adf', 'coordination'); for two kinds of bond one by pair.
         width: half the distance over which a bond fades out about the cutoff, Å.
         between: window of 'pair-count' and 'distance-window', Å.
-        surrogate: model of 'xanes': a folder, or a registered one (models:/NAME/VERSION).
+        surrogate: folder of the model of 'xanes', relative to that of TARGET.yaml or to the current one.
     """
 
     kind: str
@@ -133,8 +135,9 @@ class Measurement:
 
     @property
     def files(self) -> tuple[tuple[str, str], ...]:
-        """Every file that the measurement rests on, with its role: 'data', 'scattering table'."""
-        named = (("data", self.file), ("scattering table", self.table))
+        """Every file that the measurement rests on, with its role: 'data', 'scattering table', 'surrogate'."""
+        weights = str(Path(self.surrogate) / WEIGHTS) if self.surrogate else None
+        named = (("data", self.file), ("scattering table", self.table), ("surrogate", weights))
         return tuple((role, file) for role, file in named if file)
 
     def spectrum(self) -> Spectrum:
@@ -204,6 +207,8 @@ def parse_measurement(
             raise InputError(f"'{columns}' are not columns", f"{where}.columns", "write [1, 2] or [1, 2, 3]")
         entry["columns"] = tuple(columns)
     _own_fields(entry, kind, where, composition)
+    if kind == "xanes":
+        entry["surrogate"] = _surrogate(entry["surrogate"], target, where, beside, composition)
     if kind == "exafs" and "table" not in entry:
         near = target.parent / table_name(entry["edge"], composition)
         entry["table"] = str(near if beside and near.is_file() else find_table(entry["edge"], composition, where))
@@ -214,6 +219,25 @@ def _path(value: Any, target: Path, beside: bool) -> str:
     file = Path(str(value)).expanduser()
     file = Path(file.name) if beside else file
     return str(file if file.is_absolute() else target.parent / file)
+
+
+def _surrogate(value: Any, target: Path, where: str, beside: bool, composition: Mapping[str, float]) -> str:
+    """The folder of a surrogate that knows every element of the composition."""
+    near = Path(_path(value, target, beside))
+    folder = near if is_surrogate(near) else Path(str(value)).expanduser()
+    if not is_surrogate(folder):
+        mend = "train one: glass-ml train NAME --observable xanes; or dvc pull"
+        raise InputError(f"no surrogate in '{value}'", f"{where}.surrogate", mend)
+    card = read_surrogate_card(folder)
+    known = [chemical_symbols[z] for z in card["elements"]]
+    absorber = chemical_symbols[card["absorber"]]
+    unknown = [symbol for symbol in composition if symbol not in known]
+    if unknown or absorber not in composition:
+        what = (
+            f"the surrogate in '{value}' is for {absorber} among {', '.join(known)}, not for {', '.join(composition)}"
+        )
+        raise InputError(what, f"{where}.surrogate", "choose another")
+    return str(folder)
 
 
 def _rows(value: Any, where: str) -> tuple[tuple[float, float], ...]:

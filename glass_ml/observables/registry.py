@@ -18,6 +18,7 @@ from glass_ml.observables.realspace import PairDistribution, RadialDistribution
 from glass_ml.observables.reciprocal import ReciprocalScattering
 from glass_ml.observables.scattering import Scattering
 from glass_ml.observables.scattering_table import load_table
+from glass_ml.observables.xanes import Xanes
 from glass_ml.structures.state import Structures
 
 METHODS = ("sine", "reciprocal")
@@ -58,6 +59,7 @@ def make_observable(
     cutoff: Cutoff | None = None,
     width: float = WIDTH,
     between: tuple[float, float] | None = None,
+    surrogate: Path | str | None = None,
 ) -> Observable:
     """The forward model of a kind on a grid.
 
@@ -77,6 +79,7 @@ def make_observable(
         triplet: elements of 'adf', 'O-Si-O'.
         cutoff, width: end of a bond, Å ('adf', 'coordination').
         between: window of 'pair-count' and 'distance-window', Å; by default one from 0 to each point of the grid.
+        surrogate: folder of the model of 'xanes'.
 
     Raises:
         InputError: unknown kind, or an option that the kind does not have or lacks.
@@ -110,7 +113,9 @@ def make_observable(
         windows = [between] if between else [(0.0, high) for high in grid.tolist()]
         return (PairCount if kind == "pair-count" else WindowDepth)(windows, pair)
     if kind == "xanes":
-        raise InputError("no surrogate", "surrogate", "train one: glass-ml train NAME --observable xanes")
+        if surrogate is None:
+            raise _lacking(kind, "surrogate")
+        return Xanes(surrogate, grid)
     return PairDistribution(kind, grid, instrument, broadening, radiation)
 
 

@@ -86,8 +86,11 @@ def write_inversion(
     write_lineage(out / "lineage.json", lineage)
     write_text(out / "target.yaml", target.path.read_text(encoding="utf-8"))
     for measurement in target.measurements:
-        for _, file in measurement.files:
-            shutil.copyfile(file, out / Path(file).name)
+        for role, file in measurement.files:
+            if role == "surrogate":  # weights and card
+                shutil.copytree(Path(file).parent, out / Path(file).parent.name, dirs_exist_ok=True)
+            else:
+                shutil.copyfile(file, out / Path(file).name)
     comparison = compare_with_target(target, structures, sampling)
     write_text(out / "spectra.csv", _spectra_table(comparison))
     described = summary(describe(structures))

@@ -95,6 +95,8 @@ MISTAKES = [
     (EXAFS + "k_weight: 0}", "state k_weight: "),
     (EXAFS + "k_weight: 2, table: none.safetensors}", "no such scattering table"),
     (EXAFS + "e0: [5, -5]}", "does not ascend"),
+    ("  - {file: data.csv, kind: xanes}", "kind xanes needs 'surrogate'"),
+    ("  - {file: data.csv, kind: xanes, surrogate: none}", "no surrogate in 'none' (train one: glass-ml train NAME"),
     (
         "  - {file: data.csv, kind: gr, edge: Si K}",
         "'edge' has no meaning for kind gr (it belongs to kind exafs, xanes)",
@@ -128,3 +130,9 @@ def test_mistakes_get_one_line(write_target, tmp_path, text, words):
         target = load_target(write_target(rows(k, 2.5 * np.sin(4.7 * k)), text, **SILICA))
         build_likelihood(target, from_atoms([Atoms("SiO2", cell=[9, 9, 9], pbc=True)]))
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_surrogate_for_another_element(write_target, tmp_path):
+    save_small_surrogate(tmp_path / "carbon")
+    with pytest.raises(InputError, match="the surrogate in 'carbon' is for C among C, not for Si, O"):
+        load_target(write_target(text="  - {file: data.csv, kind: xanes, surrogate: carbon}", **SILICA))
