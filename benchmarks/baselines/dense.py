@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from glass_ml.observables.base import RECIPROCAL_KINDS
 from glass_ml.observables.exafs import TAPER
@@ -69,9 +70,28 @@ def chunked(term: Callable[..., Tensor], kind: str, grid: Tensor, *pairs: Tensor
     """term(points, *pairs) for all points of the grid, some at a time."""
     point = pairs[0].element_size() * kept(kind) * pairs[0].numel()
     parts = grid.to(pairs[0]).split(max(1, int(CHUNK / point)))
-    if point * len(grid) <= BUDGET:
+    if point * len(grid) <= BUDGET or not torch.is_grad_enabled():
         return torch.cat([term(part, *pairs) for part in parts])
-    return torch.cat([checkpoint(term, part, *pairs, use_reentrant=False) for part in parts])
+    return torch.cat([_Again.apply(term, part, *pairs) for part in parts])
+
+
+class _Again(torch.autograd.Function):
+    """A term that is computed again for its gradient (torch checkpoints leave garbage behind)."""
+
+    @staticmethod
+    def forward(ctx: Any, term: Callable[..., Tensor], points: Tensor, *pairs: Tensor) -> Tensor:
+        ctx.term = term
+        ctx.save_for_backward(points, *pairs)
+        return term(points, *pairs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        points, *pairs = ctx.saved_tensors
+        with torch.enable_grad():
+            own = [p.detach().requires_grad_() for p in pairs]
+            values = ctx.term(points, *own)
+        return None, None, *torch.autograd.grad(values, own, upstream[0])
 
 
 def radial_distribution(structures: Structures, grid: Tensor, broadening: float) -> Tensor:
