@@ -1,4 +1,4 @@
-"""How time and memory grow with the number of atoms, on one thread: network call, forward models, step, structure.
+"""How time and memory grow with the number of atoms, on one thread: network call, guided step, structure.
 
     python benchmarks/scaling.py [--system a-SiO2]    # 216 to 100 000 atoms; needs 24 GiB
     python benchmarks/scaling.py --quick              # a smoke run
@@ -6,9 +6,7 @@
 needs the prior in models/SYSTEM and the target in targets/SYSTEM. Every number comes from a process of its own, so
 that peaks do not mix, and is processor time: medians of calls; for the guided step the mean over noise levels spread
 over the schedule of params.yaml, the first left out. A structure is measured whole up to 1000 atoms (with the progress
-messages of an inversion) and beyond is steps times the mean step. Forward models are timed with the gradient of all
-points, spectra of r up to 8 Å, of Q up to 20 1/Å and the default real-space limit; the sum over reciprocal vectors up
-to 4 1/Å, since its vectors grow with the cell: N^2 by nature.
+messages of an inversion) and beyond is steps times the mean step. Forward models by themselves: observables.py.
 
 `peak` is the resident memory of the process at its highest during the measurement, `added` what the measurement added
 to it; ratios are per atom, against 1000 atoms. Prints a table, and writes benchmarks/results/scaling.json.
@@ -18,10 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,13 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timed import machine, median_ms, resident
+from timed import apart, machine, median_ms, reset_peak, resident
 
 from glass_ml.files import write_json
 from glass_ml.measurements.likelihood import build_likelihood
-from glass_ml.measurements.target import Measurement, Target, load_target
-from glass_ml.observables.base import KINDS, RECIPROCAL_KINDS, Instrument
-from glass_ml.observables.registry import make_observable
+from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.sampling.config import SamplingConfig, make_guidance
 from glass_ml.sampling.constraints import MinimumDistance
@@ -51,8 +43,6 @@ SIZES = (216, 1000, 4096, 10_000, 100_000)
 QUICK = (64, 216)
 REFERENCE = 1000  # atoms; ratios per atom are against it
 WHOLE = 1000  # atoms up to which a structure is measured whole
-FORWARD = 10_000  # atoms up to which forward models are timed
-RECIPROCAL = 1000  # atoms up to which the sum over reciprocal vectors is timed
 SIGMA = 0.3  # Å, of the network call
 RESULTS = Path("benchmarks/results/scaling.json")
 
@@ -67,26 +57,6 @@ def network_call(system: str, target: Target, start: Structures, sampling: Sampl
     prior = load_prior(Path("models") / system)
     with torch.no_grad():
         return timed(lambda: prior.denoise(start, SIGMA), start.n_atoms)
-
-
-def forward_model(start: Structures, kind: str, method: str = "sine") -> float:
-    """Seconds of a spectrum and its gradient."""
-    half_width = float(start.half_width.min()) * (1 - 1e-6)
-    in_q = kind in RECIPROCAL_KINDS
-    if method == "reciprocal":
-        observable = make_observable(kind, torch.arange(2.0, 4.0, 0.2), method=method, cells=start)
-    elif in_q:
-        window = Instrument(window="lorch", qmax=20.0)
-        limit = min(half_width, Measurement.limit)
-        observable = make_observable(kind, torch.arange(1.0, 20.0, 0.1), instrument=window, limit=limit)
-    else:
-        observable = make_observable(kind, torch.arange(1.0, 8.0, 0.05), broadening=0.1)
-
-    def both() -> None:
-        x = start.positions.clone().requires_grad_()
-        observable.forward(start.at(x)).square().sum().backward()
-
-    return timed(both, start.n_atoms)
 
 
 def guided_step(system: str, target: Target, start: Structures, sampling: SamplingConfig) -> float:
@@ -140,24 +110,13 @@ def measure(what: str, n_atoms: int, system: str, quick: bool) -> dict[str, Any]
         sampling = replace(sampling, schedule=replace(sampling.schedule, steps=4))
     start = random_packing(target.composition, target.density, n_atoms, [generator(0, "scaling")])
     before = resident()["resident"]
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-    job = JOBS.get(what, lambda *_: forward_model(start, *what.split()))
-    seconds = job(system, target, start, sampling)
+    reset_peak()
+    seconds = JOBS[what](system, target, start, sampling)
     peak = resident()["peak"]
     return {
         "what": what, "atoms": n_atoms, "core_s": seconds, "peak_MB": peak, "added_MB": peak - before, "measured": True,
         "levels": len(noise_levels(sampling.schedule)),
     }  # fmt: skip
-
-
-def apart(what: str, n_atoms: int, system: str, quick: bool) -> dict[str, Any]:
-    """`measure` in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.json"
-        job = json.dumps({"what": what, "n_atoms": n_atoms, "system": system, "quick": quick})
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, __file__, "--job", job, "--out", str(out)], check=True, env=environment)
-        return json.loads(out.read_text())
 
 
 def sizes_of(what: str, quick: bool) -> list[int]:
@@ -166,9 +125,7 @@ def sizes_of(what: str, quick: bool) -> list[int]:
         return list(QUICK)
     if what == "structure":
         return [n for n in SIZES if n <= WHOLE]
-    if "reciprocal" in what:
-        return [n for n in SIZES if n <= RECIPROCAL]
-    return [n for n in SIZES if n <= FORWARD or what in JOBS]
+    return list(SIZES)
 
 
 def extrapolated(step: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +147,7 @@ def with_ratios(rows: list[dict[str, Any]], reference: int) -> list[dict[str, An
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--system", default="a-Si")
-    parser.add_argument("--only", nargs="+", help="rows to measure, such as 'guided step'")
+    parser.add_argument("--only", nargs="+", choices=JOBS, help="rows to measure, such as 'guided step'")
     parser.add_argument("--quick", action="store_true", help="a smoke run: small cells, four noise levels")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -199,11 +156,13 @@ def main() -> None:
         write_json(arguments.out, measure(**json.loads(arguments.job)))
         return
 
-    everything = ["network call", *KINDS, "xray-sq reciprocal", "guided step", "structure"]
     rows = []
     print(f"{'':<20}{'atoms':>8}{'core-s':>10}{'us/atom':>10}{'ratio':>7}{'peak, MB':>10}{'added':>8}{'ratio':>7}")
-    for what in arguments.only or everything:
-        found = [apart(what, n, arguments.system, arguments.quick) for n in sizes_of(what, arguments.quick)]
+    for what in arguments.only or JOBS:
+        found = [
+            apart(__file__, what=what, n_atoms=n, system=arguments.system, quick=arguments.quick)
+            for n in sizes_of(what, arguments.quick)
+        ]
         if what == "structure":
             steps = [r for r in rows if r["what"] == "guided step" and r["atoms"] > found[-1]["atoms"]]
             found += [extrapolated(step) for step in steps]

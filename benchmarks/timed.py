@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ase
 import numpy as np
@@ -56,6 +60,17 @@ def median_ms(
     return 1e3 * statistics.median(times[3:])
 
 
+def wall_and_core(action: Callable[[], object], calls: int = 1) -> tuple[float, float]:
+    """Median wall time and median processor time of a call, s."""
+    walls, cores = [], []
+    for _ in range(calls):
+        wall, core = time.perf_counter(), time.process_time()
+        action()
+        walls.append(time.perf_counter() - wall)
+        cores.append(time.process_time() - core)
+    return statistics.median(walls), statistics.median(cores)
+
+
 def synchronise(device: str) -> None:
     """Wait for what a GPU still has to do."""
     if device.startswith("cuda"):
@@ -67,6 +82,20 @@ def resident() -> dict[str, float]:
     names = {"VmRSS:": "resident", "VmHWM:": "peak", "RssAnon:": "anonymous"}
     lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
     return {names[words[0]]: int(words[1]) / 1024 for words in lines if words and words[0] in names}
+
+
+def reset_peak() -> None:
+    """Count the peak of `resident` from here."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def apart(script: str, **job: Any) -> dict[str, Any]:
+    """What `script --job JSON --out FILE` writes, in a process of its own on one thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        command = [sys.executable, script, "--job", json.dumps(job), "--out", str(out)]
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return json.loads(out.read_text())
 
 
 def machine(device: str = "cpu") -> str:
