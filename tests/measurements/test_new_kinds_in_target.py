@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from small_surrogate import batch, carbon, random_surrogate
 
 from glass_ml.errors import InputError
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
+from glass_ml.observables.surrogate_files import save_surrogate
 from glass_ml.structures.io import from_atoms
 
 SILICA = {"system": "a-SiO2", "composition": "{Si: 1, O: 2}", "density": "0.066"}
@@ -99,7 +101,7 @@ MISTAKES = [
     ("  - {file: data.csv, kind: xanes, surrogate: none}", "no surrogate in 'none' (train one: glass-ml train NAME"),
     (
         "  - {file: data.csv, kind: gr, edge: Si K}",
-        "'edge' has no meaning for kind gr (it belongs to kind exafs, xanes)",
+        "'edge' has no meaning for kind gr (it belongs to kind exafs)",
     ),
     ("  - {file: data.csv, kind: adf, triplet: O-Si-O}", "kind adf needs 'cutoff'"),
     ("  - {file: data.csv, kind: adf, triplet: O-Si, cutoff: 2}", "is not three elements"),
@@ -133,6 +135,22 @@ def test_mistakes_get_one_line(write_target, tmp_path, text, words):
 
 
 def test_a_surrogate_for_another_element(write_target, tmp_path):
-    save_small_surrogate(tmp_path / "carbon")
+    save_surrogate(tmp_path / "carbon", random_surrogate(), {"system": "aC", "axis": "eV"})
     with pytest.raises(InputError, match="the surrogate in 'carbon' is for C among C, not for Si, O"):
         load_target(write_target(text="  - {file: data.csv, kind: xanes, surrogate: carbon}", **SILICA))
+
+
+def test_carbon_is_fitted_to_its_xanes(write_target, tmp_path):
+    """A XANES measurement in the likelihood: the residuals and their slopes are those of the surrogate."""
+    save_surrogate(tmp_path / "carbon", random_surrogate(), {"system": "aC", "axis": "eV"})
+    energies = np.linspace(281, 299, 40)
+    data = rows(energies, np.exp(-(((energies - 290) / 4) ** 2)))
+    text = "  - {file: data.csv, kind: xanes, surrogate: carbon, sigma: 0.1, scale: [0.5, 2]}"
+    structures = batch(carbon(seed=1), carbon(seed=2))
+    target = load_target(write_target(data, text, system="a-C", composition="{C: 1}", density="0.17"))
+    likelihood = build_likelihood(target, structures)
+    x = structures.positions.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(0.5 * likelihood.residuals(structures.at(x)).square().sum(), x)
+    residuals, jacobian = likelihood.linearise(structures)
+    gradient = torch.einsum("nk,knc->nc", residuals[structures.system], jacobian)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
