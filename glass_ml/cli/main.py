@@ -11,7 +11,7 @@ from glass_ml.errors import InputError
 
 COMMANDS = {
     "simulate": "low-fidelity structures into data/SYSTEM",
-    "train": "the prior of a system",
+    "train": "the prior of a system, or a learned observable",
     "invert": "an ensemble of structures from measured spectra",
     "study": "which probe knows most of a material",
     "evaluate": "fit and realism of an inversion",
