@@ -97,7 +97,7 @@ class StudyConfig:
     k_range: tuple[float, float] = (3.0, 12.0)
     n_structures: int = 4
     n_atoms: int = 216
-    steps: int = 200
+    steps: int = 150
     seed: int = 0
     processes: int = 2
 
