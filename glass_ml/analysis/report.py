@@ -226,8 +226,8 @@ def _figure_cards(drawn: Mapping[str, tuple[str, Figure]], extra: Mapping[str, s
 
 def _measurements(inversion: Inversion) -> str:
     captions, rows = {}, []
-    fitted_too = {"e0": "E0 shift, eV", "sigma2": "σ², Å²"}
-    opened = [key for key in fitted_too if any(key in m for m in inversion.metrics["measurements"].values())]
+    further = {"e0": "E0 shift, eV", "sigma2": "σ², Å²", "outside": "beyond training", "doubt": "model's error"}
+    opened = [key for key in further if any(key in m for m in inversion.metrics["measurements"].values())]
     for spectrum in inversion.spectra:
         m = inversion.metrics.get("measurements", {}).get(spectrum.name, {})
         use = "fitted" if spectrum.use == "fit" else "held out"
@@ -247,7 +247,7 @@ def _measurements(inversion: Inversion) -> str:
             + "</tr>"
         )
     heads = "".join(f"<th>{word}</th>" for word in ("Measurement", "Kind", "Use"))
-    columns = ("Points", "R", "χ²/point", "Scale", "Offset", *(fitted_too[key] for key in opened))
+    columns = ("Points", "R", "χ²/point", "Scale", "Offset", *(further[key] for key in opened))
     heads += "".join(f'<th class="number">{word}</th>' for word in columns)
     table = f'<div class="card wide"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     return f'<div class="grid">{_figure_cards(_spectrum_figures(inversion), captions)}</div><br>{table}'

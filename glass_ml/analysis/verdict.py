@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ase.data import atomic_numbers, covalent_radii
 
 from glass_ml.analysis.diversity import SAME
+from glass_ml.observables.base import COUNTED_KINDS
 
 Level = Literal["good", "fair", "poor", "none"]
 Question = Literal["fit", "realism", "certainty"]
@@ -56,8 +57,8 @@ SHARP_GOOD, SHARP_FAIR = 0.01, 0.04
 CRYSTALLINE_FAIR = 0.15
 """Fraction of atoms in crystalline surroundings above which a structure is hardly a glass."""
 
-COUNTED = ("coordination", "pair-count", "distance-window")
-"""Kinds that say what neighbours there are: they are kept or not, and have no R-factor to speak of."""
+OUTSIDE_FAIR = 0.05
+"""Share of environments beyond a surrogate's training data above which its spectra are extrapolations."""
 
 REPLICAS_GOOD = 4
 """Replicas from which on a spread means something."""
@@ -166,7 +167,7 @@ def _fit(measurements: Mapping[str, Any], fitted: tuple[str, ...]) -> list[State
     found = []
     for name in fitted:
         r, chi2 = float(measurements[name]["r_factor"]), float(measurements[name]["chi2_reduced"])
-        if measurements[name].get("kind") in COUNTED:
+        if measurements[name].get("kind") in COUNTED_KINDS:
             found.append(_kept(name, chi2))
             continue
         level = "good" if chi2 <= CHI2_GOOD else _grade(r, R_GOOD, R_FAIR)
@@ -277,7 +278,7 @@ def _certainty(
         distinct = f" The replicas are distinct: they differ by {apart}." if diversity else ""
         found.append(Statement("certainty", level, f"{n} replicas; ± is their standard deviation.{distinct}"))
     found += _copies(metrics.get("copies", {}))
-    spectra = [name for name in fitted if measurements[name].get("kind") not in COUNTED]
+    spectra = [name for name in fitted if measurements[name].get("kind") not in COUNTED_KINDS]
     worst = max((float(measurements[name]["r_factor"]) for name in spectra), default=0.0)
     for name in held_out:
         r = float(measurements[name]["r_factor"])
@@ -287,6 +288,10 @@ def _certainty(
         found.append(
             Statement("certainty", level, f"{name} was held out and {words}: R = {r:.3f}, fitted {worst:.3f}.")
         )
+    for name, m in measurements.items():
+        if m.get("outside", 0.0) > OUTSIDE_FAIR:
+            text = f"{m['outside']:.0%} of the environments are beyond what the surrogate of {name} was trained on"
+            found.append(Statement("certainty", "fair", f"{text}: its spectrum is extrapolated there."))
     if not held_out:
         text = "No measurement was held out, so agreement with unseen data is unknown"
         found.append(Statement("certainty", "fair", f"{text}; mark one with use: validate to know."))
@@ -296,7 +301,7 @@ def _certainty(
 
 def _not_fitted(kinds: set[str | None]) -> str:
     """Which descriptors come from prior and data together, and which were put in."""
-    put_in = {"Coordination": bool(kinds & set(COUNTED)), "angles": "adf" in kinds, "rings": False}
+    put_in = {"Coordination": bool(kinds & set(COUNTED_KINDS)), "angles": "adf" in kinds, "rings": False}
     free = [name for name, was in put_in.items() if not was]
     text = f"{', '.join(free[:-1])}{' and ' if len(free) > 1 else ''}{free[-1]}".capitalize()
     verb, they, come = ("were", "they", "come") if len(free) > 1 else ("was", "it", "comes")

@@ -91,7 +91,9 @@ def check(arguments: argparse.Namespace) -> int:
     picture = arguments.out or Path(f"{arguments.file.stem}.png")
     stub = picture.with_name(f"{arguments.file.stem}.target.yaml")
     plot_inspection(found, picture)
-    write_text(stub, target_stub(found, density, composition))
+    kept = stub.exists()  # somebody may have filled it in
+    if not kept:
+        write_text(stub, target_stub(found, density, composition))
     summary = {**found.summary(), "plot": str(picture), "target": str(stub)}
     if arguments.json:
         print(json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False))
@@ -112,7 +114,7 @@ def check(arguments: argparse.Namespace) -> int:
         print(f"  density    {summary['density_from_low_r']:.4f} atoms/Å^3 from the low-r slope")
     for note in summary["notes"]:
         print(f"  note       {note}")
-    print(f"wrote {picture} and {stub}", file=sys.stderr)
+    print(f"wrote {picture}; kept the {stub} that is there" if kept else f"wrote {picture} and {stub}", file=sys.stderr)
     return 0
 
 

@@ -15,13 +15,13 @@ from glass_ml.measurements.measurement import Measurement
 from glass_ml.measurements.spectrum import Spectrum
 from glass_ml.measurements.threshold import Open, Threshold
 from glass_ml.measurements.window import through_window
-from glass_ml.observables.base import RECIPROCAL_KINDS, Observable
+from glass_ml.observables.base import COUNTED_KINDS, RECIPROCAL_KINDS, Observable
 from glass_ml.observables.reciprocal import ReciprocalScattering
 from glass_ml.observables.registry import make_observable
 from glass_ml.structures.state import Structures
 
 FEWEST = 3
-"""Points that a measured spectrum must have in its range."""
+"""Points that a curve must have in its range."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,12 @@ def make_channel(
     """
     low, high = measurement.x_range or (-float("inf"), float("inf"))
     chosen = (spectrum.x >= low) & (spectrum.x <= high)
-    if measurement.values is None:
+    if measurement.kind not in COUNTED_KINDS:
         chosen &= spectrum.x > 0
         if int(chosen.sum()) < FEWEST:
             raise InputError("fewer than three points to compare", f"{spectrum.source}: x_range", "widen the range")
+    if measurement.between and int(chosen.sum()) != 1:
+        raise InputError(f"{int(chosen.sum())} values for one window", "values", "give one value beside 'between'")
     x, target, sigma = spectrum.x[chosen], spectrum.y[chosen], spectrum.sigma[chosen]
     if measurement.kind in RECIPROCAL_KINDS:
         return _scattering(measurement, spectrum, chosen, composition, structures, half_width)

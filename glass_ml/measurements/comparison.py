@@ -87,7 +87,8 @@ class MeasurementFit:
         fit: scale times model plus offset, (S, n).
         scale, offset: of each system, (S,).
         chi2: sum over points of ((fit - target) / sigma)^2, (S,); in ensemble mode that of the mean, S times.
-        opened: what was fitted besides, by name, (S,) each: 'e0' (eV) and 'sigma2' (Å^2) of EXAFS.
+        opened: what else there is to know, by name, (S,) each: 'e0' (eV) and 'sigma2' (Å^2) that were fitted to EXAFS,
+            and what a `Doubtful` model remarks.
         maps: from the model on its own grid to the compared points, (S, n, m), or (1, n, m) of the mean; None where
             these are the same.
     """

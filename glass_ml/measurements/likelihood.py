@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from glass_ml.errors import InputError
 from glass_ml.measurements.channels import Channel, make_channel
 from glass_ml.measurements.comparison import Comparison, MeasurementFit, solve_scale_offset
 from glass_ml.measurements.spectrum import Spectrum
 from glass_ml.measurements.target import Target
-from glass_ml.observables.base import Jacobian
+from glass_ml.observables.base import Doubtful, Jacobian
 from glass_ml.observables.linear import PairObservable
 from glass_ml.observables.pairs import SPACING, MovingHistograms, PairHistograms, pair_cutoff, pair_histograms
 from glass_ml.structures.neighbours import Pairs
@@ -170,7 +172,13 @@ class Likelihood:
     ) -> Comparison:
         """Every measurement, validating ones too, beside the model; arguments as `chi2`."""
         models = self.predict(structures, pairs)
-        return Comparison(tuple(self._fit(c, m, extra_variance) for c, m in zip(self.channels, models, strict=True)))
+        fits = []
+        for channel, model in zip(self.channels, models, strict=True):
+            fit = self._fit(channel, model, extra_variance)
+            if isinstance(channel.observable, Doubtful):
+                fit = replace(fit, opened={**fit.opened, **channel.observable.remarks(structures)})
+            fits.append(fit)
+        return Comparison(tuple(fits))
 
     def _fit(self, channel: Channel, model: Tensor, extra: Variance | None) -> MeasurementFit:
         measurement = channel.measurement
@@ -225,10 +233,13 @@ def build_likelihood(
     """
     half_width = float(structures.half_width.min())
     spectra = target.load_spectra() if spectra is None else spectra
-    channels = [
-        make_channel(m, s, target.composition, structures, half_width)
-        for m, s in zip(target.measurements, spectra, strict=True)
-    ]
+    channels = []
+    for measurement, spectrum in zip(target.measurements, spectra, strict=True):
+        try:
+            channels.append(make_channel(measurement, spectrum, target.composition, structures, half_width))
+        except InputError as error:
+            where = f"{target.path}: {measurement.name}: {error.where}"
+            raise InputError(error.what, where, error.mend) from None
     return Likelihood(channels, half_width, ensemble=ensemble)
 
 

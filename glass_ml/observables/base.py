@@ -30,6 +30,9 @@ KINDS: dict[str, tuple[str, str]] = {
 RECIPROCAL_KINDS = ("xray-sq", "xray-fq", "neutron-sq", "neutron-fq")
 """The kinds that are functions of Q."""
 
+COUNTED_KINDS = ("coordination", "pair-count", "distance-window")
+"""The kinds that are numbers and no curves."""
+
 
 @runtime_checkable
 class Observable(Protocol):
@@ -54,6 +57,15 @@ class Jacobian(Protocol):
 
     def jacobian(self, structures: Structures) -> Tensor:
         """Derivative of every point of each atom's own system in the positions, (n, N, 3)."""
+        ...
+
+
+@runtime_checkable
+class Doubtful(Protocol):
+    """A forward model that knows how far it can be trusted."""
+
+    def remarks(self, structures: Structures) -> dict[str, Tensor]:
+        """What it says of every system, by name, (S,) each."""
         ...
 
 

@@ -100,6 +100,20 @@ class Xanes:
         mask = surrogate.absorbers(structures)
         return surrogate.distance(surrogate.environments(structures))[mask]
 
+    def remarks(self, structures: Structures) -> dict[str, Tensor]:
+        """Share of environments that are `outside`, and root mean square of `uncertainty`, of every system, (S,) each.
+
+        Raises:
+            InputError: as `forward`.
+        """
+        with torch.no_grad():
+            surrogate = self._surrogate(structures)
+            system = structures.system[surrogate.absorbers(structures)]
+            beyond = (self.outside(structures) > 1).to(structures.positions)
+            count = torch.bincount(system, minlength=structures.n_systems)
+            share = gather_sum(beyond, system, structures.n_systems) / count
+            return {"outside": share, "doubt": self.uncertainty(structures).square().mean(-1).sqrt()}
+
     def jacobian(self, structures: Structures) -> Tensor:
         """Derivative of each system's spectrum in the positions of its own atoms, (n, N, 3).
 

@@ -112,6 +112,11 @@ MISTAKES = [
     ("  - {kind: coordination, pair: Si-O, cutoff: 2, values: {4: 1, 3: 0}, sigma: 1}", "x does not ascend"),
     ("  - {kind: coordination, pair: Si-O, cutoff: 2, values: 4, sigma: 1}", "are not values"),
     ("  - {file: data.csv, kind: xray-sq}\nrestraints: [{number: 4}]", "neither a coordination nor a distance"),
+    (
+        "  - {kind: pair-count, pair: Si-O, between: [1, 2], values: {2: 4, 3: 4}, sigma: 1}",
+        "pair-count: values: 2 values for one window",
+    ),
+    ("  - {kind: xray-sq, values: {2: 1}, sigma: 1}", "fewer than three points"),
     ("  - {file: data.csv, kind: xray-sq}\nrestraints: 4", "restraints: not a list"),
     (
         "  - {file: data.csv, kind: xray-sq}\nrestraints: [{coordination: Si-O, cutoff: 2, number: {3: 0.5}}]",
@@ -154,3 +159,6 @@ def test_carbon_is_fitted_to_its_xanes(write_target, tmp_path):
     residuals, jacobian = likelihood.linearise(structures)
     gradient = torch.einsum("nk,knc->nc", residuals[structures.system], jacobian)
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
+    remarks = likelihood.compare(structures).measurements[0].opened
+    assert set(remarks) == {"outside", "doubt"} and bool(((remarks["outside"] >= 0) & (remarks["outside"] <= 1)).all())
+    assert float(remarks["doubt"].min()) > 0
