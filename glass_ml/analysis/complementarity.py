@@ -86,7 +86,9 @@ def study_text(result: Mapping[str, Any]) -> str:
 
 
 def _sentences(result: Mapping[str, Any], singles: Sequence[Mapping[str, Any]]) -> list[str]:
-    rated = sorted(((*ignorance(result, row), row) for row in singles), key=lambda r: r[0])
+    if not unknown(result):
+        return ["- In no descriptor is the prior alone worse than chance: this study cannot tell the probes apart."]
+    rated = sorted(((*ignorance(result, row), row) for row in singles if unfitted(result, row)), key=lambda r: r[0])
     shown = [f"{title(row)} {value:.2f} ± {error:.2f}" for value, error, row in rated]
     lines = [f"- Alone, the probes leave of the prior's error in what was not fitted: {', '.join(shown)}."]
     scattering = [r for r in rated if r[2]["fitted"] != [ANGLES]]

@@ -6,7 +6,7 @@ It is drawn from the metrics of an inversion alone, by the thresholds declared h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ase.data import atomic_numbers, covalent_radii
@@ -281,13 +281,15 @@ def _certainty(
     spectra = [name for name in fitted if measurements[name].get("kind") not in COUNTED_KINDS]
     worst = max((float(measurements[name]["r_factor"]) for name in spectra), default=0.0)
     for name in held_out:
+        if measurements[name].get("kind") in COUNTED_KINDS:
+            found.append(replace(_kept(name, float(measurements[name]["chi2_reduced"])), question="certainty"))
+            continue
         r = float(measurements[name]["r_factor"])
         limit = max(R_GOOD, VALIDATION_FACTOR * worst)
         level = _grade(r, limit, 2 * limit)
         words = {"good": "is predicted", "fair": "is predicted roughly", "poor": "is missed"}[level]
-        found.append(
-            Statement("certainty", level, f"{name} was held out and {words}: R = {r:.3f}, fitted {worst:.3f}.")
-        )
+        beside = f", fitted {worst:.3f}" if spectra else ""
+        found.append(Statement("certainty", level, f"{name} was held out and {words}: R = {r:.3f}{beside}."))
     for name, m in measurements.items():
         if m.get("outside", 0.0) > OUTSIDE_FAIR:
             text = f"{m['outside']:.0%} of the environments are beyond what the surrogate of {name} was trained on"

@@ -37,9 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--qmax", type=float, help="functions of r: termination, 1/Å")
     parser.add_argument("--qdamp", type=float, default=0.0, help="Gaussian resolution in Q, 1/Å")
     parser.add_argument("--qbroad", type=float, default=0.0, help="widening of peaks by qbroad r")
-    parser.add_argument(
-        "--broadening", type=float, default=0.0, help="standard deviation added to distances, Å; adf: °"
-    )
+    parser.add_argument("--broadening", type=float, help="standard deviation added to distances, Å; adf: °")
     parser.add_argument("--radiation", help="weights of the elements in gr and pdf: xray, neutron or number")
     parser.add_argument("--pair", help="gr: one partial, Si-O; coordination, pair-count: the O around each Si")
     parser.add_argument("--edge", help="exafs: absorber and edge, such as 'Si K'")
@@ -102,7 +100,7 @@ def _options(arguments: argparse.Namespace, frames: list[Any], half_width: float
     from glass_ml.observables.scattering_table import find_table
 
     for name in ("qmin", "qdamp", "qbroad", "broadening"):
-        if getattr(arguments, name) < 0:
+        if (getattr(arguments, name) or 0) < 0:
             raise InputError(f"{getattr(arguments, name)} is negative", f"--{name}")
     if arguments.limit is not None and not arguments.limit > 0:
         raise InputError(f"{arguments.limit} is not positive", "--limit", "give a distance in Å")
@@ -114,6 +112,7 @@ def _options(arguments: argparse.Namespace, frames: list[Any], half_width: float
         "limit": arguments.limit,
         "method": arguments.method,
         "table": arguments.table,
+        "edge": arguments.edge,
         "k_weight": arguments.k_weight,
         "triplet": arguments.triplet,
         "cutoff": _cutoff(arguments.cutoff),

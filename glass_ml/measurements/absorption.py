@@ -16,6 +16,9 @@ from glass_ml.observables.scattering_table import parse_edge
 WEIGHTED = {"chi": 0, "chik": 1, "chik1": 1, "chik2": 2, "chik3": 3}
 """Name of a column -> power of k that it carries, as Athena and larch write them."""
 
+UNCERTAINTIES = ("delta_chi", "epsilon_k", "sigma", "error", "err", "dchi", "dy")
+"""Names of a column of uncertainties; the first two are of plain chi."""
+
 LARGEST_CHI, SMALLEST_CHI = 1.2, 0.015
 """Bounds of the largest |chi(k)| between k = 4 and 7 1/Å: foils reach 0.15, weakly ordered light elements 0.03. A
 weight that is wrong by two or more is found; by one it may pass."""
@@ -78,7 +81,7 @@ def exafs_columns(path: Path | str, k_weight: float) -> tuple[Sequence[int] | No
     """
     table = read_table(path)
     names = column_names(table)
-    first = table.values[:, names.index("energy") if "energy" in names and "k" not in names else 0]
+    first = table.values[:, names.index("k") if "k" in names else names.index("energy") if "energy" in names else 0]
     if first[-1] > LARGEST_K:
         what = f"x from {first[0]:g} to {first[-1]:g} are energies: this is mu(E), not chi(k)"
         raise InputError(what, str(path), f"reduce it first: glass-ml data reduce {path}")
@@ -93,8 +96,13 @@ def exafs_columns(path: Path | str, k_weight: float) -> tuple[Sequence[int] | No
 
 
 def _error(names: list[str], weight: int) -> list[int]:
-    """Column of the uncertainty of plain chi, from 1, where there is one."""
-    return [names.index(name) + 1 for name in ("delta_chi", "epsilon_k", "sigma") if name in names and weight == 0][:1]
+    """Column of the uncertainty, from 1, where there is one: by its name, or the third beside k and one chi."""
+    known = [
+        name for name in UNCERTAINTIES if name in names and (weight == 0 or name not in ("delta_chi", "epsilon_k"))
+    ]
+    if not known and len(names) == 3:
+        known = [name for name in names if name not in ("k", "win", *WEIGHTED)]
+    return [names.index(name) + 1 for name in known[:1]]
 
 
 def check_weight(k: np.ndarray, y: np.ndarray, k_weight: float, where: str) -> None:
@@ -128,14 +136,16 @@ def read_absorption(path: Path | str, edge: str | None = None) -> Absorption:
         InputError: not such a file; energies in keV or not ascending.
     """
     table = read_table(path)
-    names = column_names(table) or (["energy", "mu"] if table.values.shape[1] == 2 else [])
+    names = column_names(table)
+    if table.values.shape[1] == 2 and "energy" not in names and table.values[-1, 0] > LARGEST_K:
+        names = ["energy", "mu"]
     if "energy" not in names:
         raise InputError("no column 'energy'", str(path), "give an XDI file, or two columns E (eV) and mu")
     column = {name: table.values[:, k] for k, name in enumerate(names)}
     energy, (mu, signal) = column["energy"], _signal(column, str(path))
     stated = header_field(table, "Element.symbol"), header_field(table, "Element.edge")
     edge = parse_edge(edge, "--edge") if edge else parse_edge(" ".join(stated), str(path)) if all(stated) else ""
-    keep = np.concatenate([[True], np.diff(energy) > 0])
+    keep = energy > np.maximum.accumulate(np.concatenate([[-np.inf], energy[:-1]]))
     if keep.sum() < 0.9 * len(keep):
         raise InputError("the energies do not ascend", str(path), "sort the rows")
     energy, mu = energy[keep], mu[keep]

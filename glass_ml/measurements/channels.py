@@ -86,7 +86,7 @@ def make_channel(
         measurement.kind, grid, instrument=measurement.instrument, broadening=measurement.broadening,
         radiation=measurement.radiation, pair=measurement.pair,
         limit=measurement.limit if measurement.kind == "exafs" else None, table=measurement.table,
-        k_weight=measurement.k_weight, triplet=measurement.triplet, cutoff=measurement.cutoff,
+        edge=measurement.edge, k_weight=measurement.k_weight, triplet=measurement.triplet, cutoff=measurement.cutoff,
         width=measurement.width, between=measurement.between, surrogate=measurement.surrogate,
     )  # fmt: skip
     return Channel(measurement, observable, x, target, sigma, threshold)

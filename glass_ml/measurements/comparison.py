@@ -91,6 +91,7 @@ class MeasurementFit:
             and what a `Doubtful` model remarks.
         maps: from the model on its own grid to the compared points, (S, n, m), or (1, n, m) of the mean; None where
             these are the same.
+        held: independent numbers that filtered data hold; None: as many as points.
     """
 
     name: str
@@ -107,6 +108,7 @@ class MeasurementFit:
     chi2: Tensor
     opened: dict[str, Tensor] = field(default_factory=dict)
     maps: Tensor | None = None
+    held: float | None = None
 
     @property
     def n_points(self) -> int:
@@ -115,18 +117,23 @@ class MeasurementFit:
 
     @property
     def chi2_reduced(self) -> float:
-        """Mean over systems of chi-square per point."""
-        return float(self.chi2.detach().mean()) / self.n_points
+        """Mean over systems of chi-square per number that the data hold."""
+        return float(self.chi2.detach().mean()) / (self.held or self.n_points)
+
+    @property
+    def _rated(self) -> Tensor:
+        """What R rates, (S, n): the model at scale 1; of EXAFS, whose S0^2 no theory gives, the fit."""
+        return self.fit if self.kind == "exafs" else self.model
 
     @property
     def r_factor(self) -> float:
-        """R of the mean over systems; see the function of this name."""
-        return r_factor(self.model.mean(0), self.target, self.x, self.kind)
+        """R of the mean over systems; see the function of this name. Scale and offset are left out but for EXAFS."""
+        return r_factor(self._rated.mean(0), self.target, self.x, self.kind)
 
     @property
     def r_factors(self) -> Tensor:
         """R of every system by itself, (S,)."""
-        return torch.tensor([r_factor(model, self.target, self.x, self.kind) for model in self.model])
+        return torch.tensor([r_factor(rated, self.target, self.x, self.kind) for rated in self._rated])
 
     @property
     def mean(self) -> Tensor:

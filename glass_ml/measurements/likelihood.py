@@ -210,6 +210,7 @@ class Likelihood:
         return MeasurementFit(
             measurement.name, measurement.kind, measurement.use, measurement.weight, channel.x, target,
             sigma, model, fitted, scale, offset, chi2, opened, maps,
+            channel.threshold.held if channel.threshold else None,
         )  # fmt: skip
 
 

@@ -28,6 +28,14 @@ USES = ("fit", "validate")
 RADIATIONS = ("xray", "neutron", "number")
 
 OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    "radiation": ("gr", "pdf", "dr", "tr"),
+    "window": (*RECIPROCAL_KINDS, "pdf", "dr", "tr"),
+    "method": RECIPROCAL_KINDS,
+    "limit": (*RECIPROCAL_KINDS, "exafs"),
+    "qmin": ("pdf", "dr", "tr"),
+    "qmax": ("pdf", "dr", "tr"),
+    "qbroad": ("pdf", "dr", "tr"),
+    "qdamp": (*RECIPROCAL_KINDS, "pdf", "dr", "tr"),
     "edge": ("exafs",),
     "k_weight": ("exafs",),
     "e0": ("exafs",),
@@ -77,7 +85,7 @@ class Measurement:
             Pairs up to it are summed, so that a large cell costs no more per atom than a small one.
         qmin, qmax, qdamp, qbroad: as `Instrument`.
         broadening: standard deviation (Å) added to the distances of the model, for motion that structures do not carry;
-            of 'adf' that of the angles, degrees.
+            0 by default; of 'adf' that of the angles, degrees, 2 by default.
         radiation: weights of the elements in 'gr' and 'pdf'.
         pair: two elements: one partial of 'gr' (O-O); of the kinds that count neighbours first the atoms, then what
             is counted around them (Si-O).
@@ -112,7 +120,7 @@ class Measurement:
     qmax: float | None = None
     qdamp: float = 0.0
     qbroad: float = 0.0
-    broadening: float = 0.0
+    broadening: float | None = None
     radiation: str | None = None
     pair: str | None = None
     edge: str | None = None

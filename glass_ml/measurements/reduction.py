@@ -15,9 +15,13 @@ from glass_ml.errors import InputError
 from glass_ml.files import atomic_path, write_text
 from glass_ml.measurements.absorption import PRE_EDGE, Absorption
 from glass_ml.observables.scattering_table import parse_edge
+from glass_ml.units import EV_TO_K2
 
 ABOVE_EDGE = 100.0
 """Energies above the edge that a background needs, eV: k up to 5 1/Å."""
+
+FARTHEST_E0 = 25.0
+"""How far a threshold may be from the tabulated edge, eV."""
 
 R_SHOWN = 6.0  # Å
 
@@ -87,6 +91,12 @@ def reduce_absorption(
     if energy[-1] - tabulated < ABOVE_EDGE:
         what = f"only {energy[-1] - tabulated:.0f} eV above the {edge} edge: no EXAFS"
         raise InputError(what, where, f"it needs {ABOVE_EDGE:.0f} eV")
+    if e0 is not None and abs(e0 - tabulated) > FARTHEST_E0:
+        what = f"{e0:g} eV is {abs(e0 - tabulated):.0f} eV off the {edge} edge at {tabulated:.0f} eV"
+        raise InputError(what, "--e0", f"give it within {FARTHEST_E0:.0f} eV")
+    highest = (EV_TO_K2 * (energy[-1] - tabulated)) ** 0.5
+    if k_max is not None and not 4 < k_max < highest + 0.5:
+        raise InputError(f"{k_max:g} 1/Å", "--k-max", f"the data end at {highest:.1f} 1/Å, and 4 is the least")
     group = Group(energy=energy, mu=mu)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -112,8 +122,8 @@ def _edge(measured: Absorption, where: str) -> tuple[str, float]:
 
 
 def _threshold(energy: np.ndarray, mu: np.ndarray, tabulated: float) -> float:
-    """The steepest rise within 25 eV of the tabulated edge, eV."""
-    near = np.flatnonzero(np.abs(energy - tabulated) < 25)
+    """The steepest rise within `FARTHEST_E0` of the tabulated edge, eV."""
+    near = np.flatnonzero(np.abs(energy - tabulated) < FARTHEST_E0)
     return float(energy[near[np.gradient(mu, energy)[near].argmax()]])
 
 

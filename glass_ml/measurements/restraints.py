@@ -5,9 +5,9 @@ restraints:
     cutoff: 2.1                   # Å
     number: 4                     # or fractions: {3: 0.02, 4: 0.98}
     sigma: 0.02                   # of the fractions
-  - distance: Si-Si               # no Si-Si pair in this window, or `count` of them per atom
+  - distance: Si-Si               # no Si-Si pair in this window
     between: [0, 2.6]             # Å
-    sigma: 0.01                   # of the neighbours per atom
+    sigma: 0.005                  # of the depth of the pairs inside it, Å per atom
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def parse_restraint(content: Any, target: Path, where: str, composition: Mapping
 
 def _fractions(value: Any, where: str) -> dict[float, float]:
     """Number of neighbours -> fraction of the atoms, for every number that may occur."""
-    given = value if isinstance(value, Mapping) else {value: 1.0}
+    given = value if isinstance(value, Mapping) else {number(value, where, least=0): 1.0}
     fractions = {number(n, where, least=0): number(share, where, least=0) for n, share in given.items()}
     if any(n != int(n) or n > MOST_NEIGHBOURS for n in fractions):
         raise InputError(f"'{value}' are not numbers of neighbours", where, f"whole numbers up to {MOST_NEIGHBOURS}")

@@ -123,7 +123,7 @@ def _composition(value: Any, where: str) -> dict[str, float]:
 
 def _check_range(measurement: Measurement, spectrum: Spectrum, where: str) -> None:
     """The asked range lies within the data (to half a step) and holds points."""
-    if measurement.x_range is None:
+    if measurement.x_range is None or len(spectrum.x) < 2:
         return
     low, high = measurement.x_range
     x = spectrum.x

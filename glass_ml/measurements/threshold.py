@@ -14,6 +14,7 @@ import torch
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
+from glass_ml.errors import InputError
 from glass_ml.measurements.comparison import solve_scale_offset
 from glass_ml.units import EV_TO_K2
 
@@ -53,11 +54,24 @@ class Threshold:
         bounds: see `Open`.
         k_weight: power of k that data and model carry.
         r_range: distances (Å) that a Fourier filter lets through, on the model's side and the data's; None: all.
+
+    Attributes:
+        grid: k of the model, (m,), 1/Å.
+        filter: matrix of the Fourier filter, (n, n), or None.
+        held: independent numbers that filtered data hold, or None.
+
+    Raises:
+        InputError: a shift inside the bounds leaves no photoelectron at the first point.
     """
 
     def __init__(self, k: Tensor, bounds: Open, k_weight: float, r_range: tuple[float, float] | None = None):
         self.k, self.bounds, self.k_weight = k.double(), bounds, k_weight
         self.filter = fourier_filter(self.k, r_range) if r_range else None
+        # white noise leaves the filter with this sum of variances
+        self.held = None if self.filter is None else float(self.filter.square().sum())
+        if float(self.k[0]) ** 2 <= EV_TO_K2 * bounds.e0[1]:
+            what = f"at k = {float(self.k[0]):g} 1/Å a shift of {bounds.e0[1]:g} eV leaves no photoelectron"
+            raise InputError(what, "e0", "raise x_range, or narrow e0")
         shifted = [self._true_k(e0) for e0 in bounds.e0]
         low, high = float(shifted[1][0]), float(shifted[0][-1])
         self.grid = torch.linspace(low, high, max(8, int(np.ceil((high - low) / STEP_K)) + 1), dtype=torch.float64)

@@ -17,7 +17,7 @@ from glass_ml.observables.pair_count import PairCount, WindowDepth
 from glass_ml.observables.realspace import PairDistribution, RadialDistribution
 from glass_ml.observables.reciprocal import ReciprocalScattering
 from glass_ml.observables.scattering import Scattering
-from glass_ml.observables.scattering_table import load_table
+from glass_ml.observables.scattering_table import load_table, parse_edge
 from glass_ml.observables.xanes import Xanes
 from glass_ml.structures.state import Structures
 
@@ -47,13 +47,14 @@ def make_observable(
     grid: Tensor,
     *,
     instrument: Instrument | None = None,
-    broadening: float = 0.0,
+    broadening: float | None = None,
     radiation: str | None = None,
     pair: str | None = None,
     limit: float | None = None,
     method: str = "sine",
     cells: Structures | None = None,
     table: Path | str | None = None,
+    edge: str | None = None,
     k_weight: float = 0.0,
     triplet: str | None = None,
     cutoff: Cutoff | None = None,
@@ -67,7 +68,8 @@ def make_observable(
         kind: a key of `KINDS`.
         grid: the points, (n,), ascending; their unit is that of the kind.
         instrument: range, window, resolution; `Instrument()` by default.
-        broadening: standard deviation, Å, added to every distance (not with the reciprocal sum); of 'adf' degrees.
+        broadening: standard deviation, Å, added to every distance (not with the reciprocal sum), 0 by default; of 'adf'
+            degrees, `ANGLE_BROADENING` by default.
         radiation: weights of the elements in 'gr' and 'pdf': 'xray', 'neutron' or 'number'.
         pair: one partial of 'gr', 'Si-O'; atoms and their neighbours of the kinds that count them.
         limit: upper limit of the sine transform, Å (reciprocal-space kinds), by default half the cell; distance
@@ -75,6 +77,7 @@ def make_observable(
         method: 'sine' transform of the pair histograms, or the exact 'reciprocal' sum (reciprocal-space kinds).
         cells: with 'reciprocal': drop the points without a reciprocal vector of these cells.
         table: scattering table of 'exafs'.
+        edge: that the table must be of, where it is stated.
         k_weight: power of k that chi(k) is multiplied by ('exafs').
         triplet: elements of 'adf', 'O-Si-O'.
         cutoff, width: end of a bond, Å ('adf', 'coordination').
@@ -85,24 +88,31 @@ def make_observable(
         InputError: unknown kind, or an option that the kind does not have or lacks.
     """
     check_kind(kind)
+    added = broadening or 0.0
     if pair and kind not in PAIRED:
-        raise InputError(f"a partial ('{pair}') of kind '{kind}'", "pair", "partials exist for kind gr")
+        raise InputError(f"a partial ('{pair}') of kind '{kind}'", "pair", f"of kind {', '.join(PAIRED)}")
     if method not in METHODS:
         raise InputError(f"unknown method '{method}'", "method", f"one of {', '.join(METHODS)}")
     if method == "reciprocal":
         return ReciprocalScattering(kind, grid, cells)
     if kind in RECIPROCAL_KINDS:
-        return Scattering(kind, grid, instrument, limit, broadening)
+        return Scattering(kind, grid, instrument, limit, added)
     if kind == "gr":
-        return RadialDistribution(grid, broadening, pair, radiation or "number")
+        return RadialDistribution(grid, added, pair, radiation or "number")
     if kind == "exafs":
         if table is None:
             raise _lacking(kind, "edge")
-        return Exafs(grid, load_table(table), k_weight, limit, broadening=broadening)
+        found = load_table(table)
+        if edge is not None and parse_edge(edge) != found.edge:
+            raise InputError(
+                f"the table is of the {found.edge} edge, not of {edge}", str(table), "name the other table"
+            )
+        return Exafs(grid, found, k_weight, limit, broadening=added)
     if kind == "adf":
         if triplet is None or cutoff is None:
             raise _lacking(kind, "triplet" if triplet is None else "cutoff")
-        return AngleDistribution(grid, triplet, cutoff, broadening or ANGLE_BROADENING, width)
+        sharp = ANGLE_BROADENING if broadening is None else broadening
+        return AngleDistribution(grid, triplet, cutoff, sharp, width)
     if kind == "coordination":
         if pair is None or cutoff is None:
             raise _lacking(kind, "pair" if pair is None else "cutoff")
@@ -116,7 +126,7 @@ def make_observable(
         if surrogate is None:
             raise _lacking(kind, "surrogate")
         return Xanes(surrogate, grid)
-    return PairDistribution(kind, grid, instrument, broadening, radiation)
+    return PairDistribution(kind, grid, instrument, added, radiation)
 
 
 def _lacking(kind: str, name: str) -> InputError:

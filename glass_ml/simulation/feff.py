@@ -152,7 +152,7 @@ def scattering_arrays(atoms: Atoms, site: int, hole: str, distances: np.ndarray 
         i, j = neighbor_list("ij", atoms, CLUSTER)
         scatterers = tuple(sorted(set(atoms.numbers[j[i == site]].tolist())))
         if len(scatterers) * len(distances) > MOST_PATHS:
-            raise ValueError(f"{len(scatterers)} scatterers at {len(distances)} distances are too many paths")
+            raise RuntimeError(f"{len(scatterers)} scatterers at {len(distances)} distances are too many paths")
         (folder / "paths.dat").write_text(straight_paths(len(scatterers), distances), encoding="ascii")
         run_feff(folder, "genfmt", "ff2x")
         rows = [read_path(folder / f"feff{n:04d}.dat") for n in range(1, len(scatterers) * len(distances) + 1)]

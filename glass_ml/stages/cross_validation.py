@@ -43,7 +43,10 @@ def cross_validate(target_file: Path | str, out: Path | str, *, track: bool = Tr
     if len(fitted) < 2:
         what = f"{len(fitted)} fitted measurement{'s' if len(fitted) != 1 else ''}: nothing can be left out"
         raise InputError(what, f"{target.path}: measurements", "list two or more with 'use: fit'")
-    files = {left_out: _write_without(target, content, left_out, out) for left_out in (None, *fitted)}
+    files = {
+        left_out: _write_without(target, content, left_out, number, out)
+        for number, left_out in enumerate((None, *fitted))
+    }
 
     def run_all(tags: Mapping[str, str] | None) -> dict[str, Any]:
         rows = []
@@ -67,17 +70,21 @@ def cross_validate(target_file: Path | str, out: Path | str, *, track: bool = Tr
     return result
 
 
-def _write_without(target: Target, content: Mapping[str, Any], left_out: str | None, out: Path) -> tuple[Path, Path]:
+def _write_without(
+    target: Target, content: Mapping[str, Any], left_out: str | None, number: int, out: Path
+) -> tuple[Path, Path]:
     """A target in which one measurement only validates; returns its file and the folder of its inversion."""
     changed = copy.deepcopy(dict(content))
     for entry, measurement in zip(changed["measurements"], target.measurements, strict=False):
         entry["name"] = measurement.name
         entry |= {
-            role: str(Path(getattr(measurement, role)).resolve()) for role in ("file", "table") if entry.get(role)
+            role: str(Path(getattr(measurement, role)).resolve())
+            for role in ("file", "table", "surrogate")
+            if entry.get(role)
         }
         if measurement.name == left_out:
             entry["use"] = "validate"
-    slug = "all" if left_out is None else "without-" + re.sub(r"[^\w.-]+", "-", left_out).strip("-")
+    slug = "all" if left_out is None else f"without-{number}-" + re.sub(r"[^\w.-]+", "-", left_out).strip("-")
     file = out / f"{slug}.yaml"
     write_text(file, yaml.safe_dump(changed, sort_keys=False, width=120, allow_unicode=True))
     return file, out / slug

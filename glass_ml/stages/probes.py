@@ -29,7 +29,7 @@ class Hidden:
     """The structures behind simulated data.
 
     Attributes:
-        structures: the thermal frames of the file, or all where none is called thermal.
+        structures: the thermal frames of the file; frames without a state count as thermal.
         composition: element symbol -> amount of the reduced formula.
         label: what the target says of its data.
     """

@@ -33,8 +33,8 @@ def test_each_measurement_is_predicted_by_the_others(project: Path, capsys: pyte
     assert uses[1]["gr"] == "validate" and uses[1]["S of Q"] == "fit" and uses[1]["distance Si-Si 0-2"] == "fit"
     fitted, left_out = (row["measurements"]["gr"]["r_factor"] for row in rows[:2])
     assert fitted < left_out  # what was fitted is met better than what was left out
-    assert (project / "cv" / "without-S-of-Q" / "report.html").is_file()
-    written = yaml.safe_load((project / "cv" / "without-gr.yaml").read_text())
+    assert (project / "cv" / "without-2-S-of-Q" / "report.html").is_file()
+    written = yaml.safe_load((project / "cv" / "without-1-gr.yaml").read_text())
     assert [m.get("use", "fit") for m in written["measurements"]] == ["validate", "fit", "validate"]
     before = (project / "cv" / "all" / "structures.extxyz").stat().st_mtime_ns
     assert main(["invert", str(target), *SMALL, "--out", "cv", "--cross-validate"]) == 0
