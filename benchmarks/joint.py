@@ -89,8 +89,6 @@ def main() -> None:
         print(f"{' + '.join(choice):<36}{cells}{cost:>8.2f}{row['core_seconds']:>8.1f}")
     print(f"{'one hidden structure':<36}" + "".join(f"{least[n].mean():>14.3f}        " for n in SHOWN))
     result = {
-        "command": f"python benchmarks/joint.py --system {arguments.system} --structures {arguments.structures} "
-        f"--steps {arguments.steps}",
         "machine": machine(),
         "floor": {n: float(v.mean()) for n, v in least.items()},
         "rows": rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.io import read
-from feff_cases import K, feff_chi, misfit, needs_feff, our_chi, table_of
+from baselines.feff import K, feff_chi, misfit, our_chi, table_of
 
 from glass_ml.measurements.absorption import read_absorption
 from glass_ml.measurements.likelihood import build_likelihood
@@ -25,7 +26,12 @@ from glass_ml.structures.io import from_atoms
 ROOT = Path(__file__).resolve().parents[2]
 FOIL = ROOT.parent / "shared" / "data" / "xas-foils-xdi"
 
-pytestmark = [pytest.mark.oracle, needs_feff]
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.skipif(
+        importlib.util.find_spec("larch") is None, reason="FEFF is not installed (pip install 'glass_ml[xas]')"
+    ),
+]
 
 
 def glass(system: str, reference: str) -> Atoms:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
@@ -17,10 +15,6 @@ from glass_ml.observables.scattering_table import ScatteringTable
 from glass_ml.simulation.feff import edge_parts, feff_input, run_feff, scattering_arrays
 
 K = np.arange(3.0, 12.001, 0.05)
-
-needs_feff = pytest.mark.skipif(
-    importlib.util.find_spec("larch") is None, reason="FEFF is not installed (pip install 'glass_ml[xas]')"
-)
 
 
 def table_of(atoms: Atoms, edge: str, site: int = 0) -> ScatteringTable:
@@ -48,7 +42,6 @@ def our_chi(atoms: Atoms, site: int, table: ScatteringTable, r_max: float) -> np
     return total
 
 
-def misfit(model: np.ndarray, reference: np.ndarray, least: float = 0.0) -> float:
-    """sum (k^2 (model - reference))^2 / sum (k^2 reference)^2 above k = `least`."""
-    weight = K**2 * (least <= K)
-    return float(np.square(weight * (model - reference)).sum() / np.square(weight * reference).sum())
+def misfit(model: np.ndarray, reference: np.ndarray) -> float:
+    """sum (k^2 (model - reference))^2 / sum (k^2 reference)^2."""
+    return float(np.square(K**2 * (model - reference)).sum() / np.square(K**2 * reference).sum())
