@@ -15,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("file", type=Path)
     check.add_argument("--kind", help="read it as this kind (default: the likeliest)")
     check.add_argument("--out", type=Path, help="the plot (default: <name>.png here); the TARGET.yaml goes beside it")
+    check.add_argument("--k-weight", type=float, default=0.0, help="power of k that chi(k) carries (%(default)s)")
     convert = actions.add_parser("convert", help="the same data in another convention")
     convert.add_argument("file", type=Path)
     convert.add_argument("--from", dest="source", required=True, metavar="KIND")
@@ -87,13 +88,13 @@ def check(arguments: argparse.Namespace) -> int:
 
     composition = parse_composition(arguments.composition)
     density = _density(arguments, composition)
-    found = inspect(arguments.file, arguments.kind, density, composition)
+    found = inspect(arguments.file, arguments.kind, density, composition, arguments.k_weight)
     picture = arguments.out or Path(f"{arguments.file.stem}.png")
     stub = picture.with_name(f"{arguments.file.stem}.target.yaml")
     plot_inspection(found, picture)
     kept = stub.exists()  # somebody may have filled it in
     if not kept:
-        write_text(stub, target_stub(found, density, composition))
+        write_text(stub, target_stub(found, density, composition, arguments.k_weight))
     summary = {**found.summary(), "plot": str(picture), "target": str(stub)}
     if arguments.json:
         print(json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False))

@@ -82,8 +82,9 @@ def inspect(
     kind: str | None = None,
     density: float | None = None,
     composition: Mapping[str, float] | None = None,
+    k_weight: float = 0.0,
 ) -> Inspection:
-    """Look at a file as `kind`, or as the likeliest kind.
+    """Look at a file as `kind`, or as the likeliest kind; of chi(k) as multiplied by k to the power of `k_weight`.
 
     Raises:
         InputError: as `read_spectrum`; nothing fits its looks and no kind is given.
@@ -98,7 +99,7 @@ def inspect(
         guesses = [("exafs", "its columns are called k and chi")]
     if kind is None and not guesses:
         raise InputError("looks like no kind that is known", str(path), "state the kind")
-    spectrum = read_spectrum(path, kind or guesses[0][0])
+    spectrum = read_spectrum(path, kind or guesses[0][0], k_weight=k_weight)
     x, y = spectrum.x.numpy(), spectrum.y.numpy()
     tail = y[-max(len(y) // 5, 4) :]
     notes: list[str] = []
@@ -243,7 +244,9 @@ def find_spectra(folder: Path | str) -> list[dict]:
     return found
 
 
-def target_stub(found: Inspection, density: float | None, composition: Mapping[str, float] | None) -> str:
+def target_stub(
+    found: Inspection, density: float | None, composition: Mapping[str, float] | None, k_weight: float = 0.0
+) -> str:
     """The text of a TARGET.yaml for this file; what is not known is left for the user, and load_target asks for it."""
     spectrum = found.spectrum
     formula = "".join(f"{el}{'' if n == 1 else f'{n:g}'}" for el, n in (composition or {}).items())
@@ -262,6 +265,7 @@ def target_stub(found: Inspection, density: float | None, composition: Mapping[s
         f"    x_range: [{np.ceil(low * 100) / 100:g}, {np.floor(high * 100) / 100:g}]",
     ]
     if spectrum.kind == "exafs":
+        lines += [f"    k_weight: {k_weight:g}"] if k_weight else []
         lines += ["    edge:                      # such as Si K", "    scale: [0.7, 1.0]          # S0^2"]
         lines += ["    e0: [-10, 10]              # eV", "    # r_range: [1.2, 3.5]      # Fourier filter, Å"]
     if estimated:

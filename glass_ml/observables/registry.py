@@ -68,8 +68,8 @@ def make_observable(
         kind: a key of `KINDS`.
         grid: the points, (n,), ascending; their unit is that of the kind.
         instrument: range, window, resolution; `Instrument()` by default.
-        broadening: standard deviation, Å, added to every distance (not with the reciprocal sum), 0 by default; of 'adf'
-            degrees, `ANGLE_BROADENING` by default.
+        broadening: standard deviation, Å, added to every distance, 0 by default; of 'adf' degrees, `ANGLE_BROADENING`
+            by default. The reciprocal sum has none.
         radiation: weights of the elements in 'gr' and 'pdf': 'xray', 'neutron' or 'number'.
         pair: one partial of 'gr', 'Si-O'; atoms and their neighbours of the kinds that count them.
         limit: upper limit of the sine transform, Å (reciprocal-space kinds), by default half the cell; distance
@@ -94,6 +94,9 @@ def make_observable(
     if method not in METHODS:
         raise InputError(f"unknown method '{method}'", "method", f"one of {', '.join(METHODS)}")
     if method == "reciprocal":
+        if added or (instrument is not None and instrument.qdamp):
+            what = "the reciprocal-space sum has neither broadening nor resolution"
+            raise InputError(what, "method", "remove 'broadening' and 'qdamp', or take 'sine'")
         return ReciprocalScattering(kind, grid, cells)
     if kind in RECIPROCAL_KINDS:
         return Scattering(kind, grid, instrument, limit, added)

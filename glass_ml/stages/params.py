@@ -95,9 +95,9 @@ class StudyConfig:
     r_max: float = 7.0
     q_range: tuple[float, float] = (0.8, 20.0)
     k_range: tuple[float, float] = (3.0, 12.0)
-    n_structures: int = 4
+    n_structures: int = 6
     n_atoms: int = 216
-    steps: int = 150
+    steps: int = 240
     seed: int = 0
     processes: int = 2
 

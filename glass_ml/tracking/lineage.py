@@ -18,7 +18,7 @@ from glass_ml import __version__
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text, write_json
 from glass_ml.tracking.data import DataIdentity, data_identity
-from glass_ml.tracking.project import CodeIdentity, code_identity, worktree
+from glass_ml.tracking.project import PACKAGE, CodeIdentity, code_identity, worktree
 
 __all__ = [
     "CodeIdentity",
@@ -134,7 +134,7 @@ def structure_sha256(atoms: Atoms) -> str:
 def measurement_entry(
     name: str, kind: str, use: str, file: Path | str, root: Path | str | None = None
 ) -> dict[str, str]:
-    """What the lineage keeps of one measurement; the file is named relative to the project where it lies in it.
+    """What the lineage keeps of one measurement; a file of the project or of the package is named relative to it.
 
     Raises:
         InputError: there is no such file.
@@ -142,7 +142,8 @@ def measurement_entry(
     root, path = worktree(root), Path(file).resolve()
     if not path.is_file():
         raise InputError("no such measurement", str(file), "check the path")
-    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    own = next((folder for folder in (root, PACKAGE) if path.is_relative_to(folder)), None)
+    shown = path.relative_to(PACKAGE.parent if own == PACKAGE else own).as_posix() if own else str(path)
     return {"name": name, "kind": kind, "use": use, "file": shown, "sha256": sha256_file(path)}
 
 

@@ -189,7 +189,7 @@ def _measurements(lineage: Lineage, root: Path | None, beside: Path) -> Iterator
         return
     for name, file, wanted in entries:
         recorded = [file] if file.is_absolute() else [root / file] if root else []
-        yield _file(f"measurement {name}", wanted, [*recorded, beside / file.name])
+        yield _file(f"measurement {name}", wanted, [*recorded, beside / file.name, PACKAGE.parent / file])
 
 
 def _model(lineage: Lineage, root: Path | None) -> Finding:

@@ -1,6 +1,7 @@
 """X-ray absorption files: named columns, weights of chi(k), mu(E), and what is refused."""
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +98,16 @@ def test_the_oscillation_comes_back(tmp_path):
     expected = k**2 * 0.5 * np.sin(4.7 * k) / (1 + k**2)
     assert np.corrcoef(y[near], expected[near])[0, 1] > 0.98
     assert np.std(y[near]) == pytest.approx(np.std(expected[near]), rel=0.1)
+
+
+def test_data_check_reads_a_weighted_chi(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    k = np.arange(2.0, 14.0, 0.05)
+    np.savetxt("weighted.chi", np.column_stack([k, k**2 * 5 * np.sin(4.7 * k) / (1 + k**2)]))
+    assert main(["data", "check", "weighted.chi", "--kind", "exafs", "--k-weight", "2"]) == 0
+    assert "k_weight: 2" in Path("weighted.target.yaml").read_text()
+    assert main(["data", "check", "weighted.chi", "--kind", "exafs", "--out", "again.png"]) == 2
+    assert "k_weight" in capsys.readouterr().err
 
 
 @larch

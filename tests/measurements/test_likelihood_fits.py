@@ -6,6 +6,7 @@ import torch
 from model_silicon import disordered_silicon
 from scipy.optimize import lsq_linear
 
+from glass_ml.errors import InputError
 from glass_ml.measurements.comparison import r_factor, solve_scale_offset
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
@@ -256,3 +257,10 @@ def test_reciprocal_sum_in_the_likelihood(write_target, silicon):
     assert float(x.grad.abs().max()) > 0
     raw = np.interp(fit.x.numpy(), *np.loadtxt(load_target(write_target()).measurements[0].file, delimiter=",").T)
     np.testing.assert_allclose(fit.target.numpy(), raw, atol=1e-9)
+
+
+@pytest.mark.parametrize("field", ["broadening: 0.1", "qdamp: 0.02"])
+def test_reciprocal_sum_refuses_what_it_cannot_do(write_target, silicon, field):
+    text = f"  - {{file: data.csv, kind: xray-sq, sigma: 0.1, x_range: [1, 4], method: reciprocal, {field}}}"
+    with pytest.raises(InputError, match="neither broadening nor resolution"):
+        build_likelihood(load_target(write_target(text=text)), silicon)

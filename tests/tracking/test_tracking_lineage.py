@@ -21,6 +21,7 @@ from glass_ml.tracking.lineage import (
     stamp,
     structure_sha256,
 )
+from glass_ml.tracking.project import PACKAGE
 
 PLAIN = Lineage(
     glass_ml_version="0.1.0",
@@ -172,5 +173,7 @@ def test_make_lineage_names_everything(project, tools):
     assert lineage.data_md5 in (project / "data.dvc").read_text()
     assert lineage.params == '{"a":{"c":null},"b":1}' and lineage.params_sha256 == sha256_text(lineage.params)
     assert lineage.target_sha256 == sha256_file("targets/sq.yaml")
+    shipped = measurement_entry("table", "exafs", "fit", PACKAGE / "py.typed")
+    assert shipped["file"] == "glass_ml/py.typed"
     with pytest.raises(InputError, match="no such measurement"):
         measurement_entry("x", "gr", "fit", "absent.csv")
