@@ -19,7 +19,7 @@ COMMANDS = {
     "analyse": "coordination, angles and rings of structures",
     "xas-table": "EXAFS scattering table of an absorption edge, by FEFF",
     "data": "check, convert and list measured files",
-    "models": "list, show and promote priors",
+    "models": "registered models: list, show, promote, roll back, exchange",
     "trace": "the lineage of a structure, verified",
     "report": "the report of an inversion",
     "ui": "the MLflow page",

@@ -14,6 +14,7 @@ from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.noise import NoiseConfig
 from glass_ml.sampling.config import SamplingConfig
 from glass_ml.surrogates.module import SurrogateTraining
+from glass_ml.tracking.gate import GateConfig
 
 PARAMS = Path("params.yaml")
 
@@ -156,6 +157,16 @@ def surrogate_config(name: str, path: Path | str = PARAMS) -> SurrogateRecipe:
         InputError: no such name, or a key or value that is not known.
     """
     return build(SurrogateRecipe, _section("surrogates", "surrogate", name, path), f"{path}: surrogates.{name}")
+
+
+def gate_config(path: Path | str = PARAMS) -> GateConfig:
+    """What a promotion asks: the section `promotion`, or the defaults where there is no such section or file.
+
+    Raises:
+        InputError: a key or value that is not known.
+    """
+    content = read_yaml(path).get("promotion") if Path(path).is_file() else None
+    return build(GateConfig, content, f"{path}: promotion")
 
 
 def _section(part: str, noun: str, name: str, path: Path | str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
 from glass_ml.tracking.data import DataIdentity
+from glass_ml.tracking.description import refresh_card
 from glass_ml.tracking.lineage import Lineage
 from glass_ml.tracking.registry import find_version, logged_model_id
 from glass_ml.tracking.runs import Run, clean_name, find_run, numbers, start_run
@@ -141,4 +142,5 @@ def log_evaluation(
         for key, value in {**found, "run": run_id}.items():
             text = value if isinstance(value, str) else f"{value:.6g}"
             store.client.set_model_version_tag(version.name, version.version, f"{place}/{key}"[:250], text)
+        refresh_card(store, version.name, version.version)
     return run_id

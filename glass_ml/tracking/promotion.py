@@ -1,20 +1,18 @@
-"""Promotion: which version of a prior people use, and why it may be used."""
+"""Promotion: which version of a model people use, and why it may be used."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from glass_ml.errors import InputError
-from glass_ml.tracking.project import UNKNOWN
-from glass_ml.tracking.registry import aliases, get_version, version_folder
+from glass_ml.tracking.gate import Condition, GateConfig, conditions
+from glass_ml.tracking.history import Event, Kind, events, hand_over, holders, settle
+from glass_ml.tracking.registry import aliases, get_version, known_versions, version_folder
 from glass_ml.tracking.store import Store, open_store
 
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
-
-ALIASES = ("candidate", "champion", "production")
+FREE = "candidate"
+"""The alias of whatever was registered last; it has neither gate nor history."""
+ALIASES = (FREE, "champion", "production")
 
 
 @dataclass(frozen=True)
@@ -26,53 +24,115 @@ class Promotion:
         version: its version.
         alias: the alias that was asked for.
         previous: the version that held it, None if there was none.
-        refusals: every condition that failed, with its reason; empty when the alias was given.
+        conditions: every condition of the gate.
+        forced: whether the alias was given against the gate.
     """
 
     name: str
     version: int
     alias: str
     previous: int | None
-    refusals: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    forced: bool = False
+
+    @property
+    def refusals(self) -> tuple[Condition, ...]:
+        """The conditions that failed; with any the alias is given only by force."""
+        return tuple(c for c in self.conditions if not c.passed)
 
 
-def promote(name: str, version: int | str, alias: str, store: Store | None = None) -> Promotion:
-    """Give an alias to a version whose lineage is complete and which has been evaluated.
+def promote(
+    name: str,
+    version: int | str,
+    alias: str,
+    *,
+    gate: GateConfig | None = None,
+    force: str = "",
+    store: Store | None = None,
+) -> Promotion:
+    """Give an alias to a version that passes the gate; the evidence stays in its tags and in the history of the alias.
 
     Args:
         name: registered model, such as "glass-a-Si".
         version: its number, or an alias that it holds.
         alias: one of `ALIASES`.
+        gate: what is asked (default: `GateConfig()`).
+        force: the reason to promote whatever the gate says; it is kept.
         store: default: the project's.
 
     Raises:
-        InputError: no such model, version or alias.
+        InputError: no such model, version or alias; or a forced version without files.
     """
     if alias not in ALIASES:
         raise InputError(f"unknown alias '{alias}'", mend=f"one of {', '.join(ALIASES)}")
     store = store or open_store()
     with store.lock():
         found = get_version(store, name, version)
-        previous = aliases(store, name).get(alias)
-        refusals = tuple(_refusals(store, found))
-        if not refusals:
-            evidence = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} after version {previous or 'none'}"
-            store.client.set_model_version_tag(name, found.version, f"promoted/{alias}", evidence)
+        number = int(found.version)
+        if alias == FREE:
+            previous = aliases(store, name).get(alias)
             store.client.set_registered_model_alias(name, alias, found.version)
-    return Promotion(name, int(found.version), alias, previous, refusals)
+            return Promotion(name, number, alias, previous, ())
+        chain = settle(store, name, alias)
+        previous = chain[-1].version if chain else None
+        holder = get_version(store, name, previous) if previous is not None else None
+        asked = tuple(conditions(store, found, holder, gate or GateConfig()))
+        done = Promotion(name, number, alias, previous, asked, forced=bool(force) and not all(c.passed for c in asked))
+        if done.refusals and not force:
+            return done
+        if version_folder(store, found) is None:
+            raise InputError(
+                "not even by force: its files are gone or changed", f"{name} version {number}", "'dvc pull'"
+            )
+        if previous != number:
+            reason = _evidence(asked) if not done.forced else f"{force} (failed: {_evidence(done.refusals)})"
+            kind: Kind = "forced" if done.forced else "promoted"
+            event = hand_over(store, name, chain, alias, kind, number, reason)
+            text = f"{event.time} by {event.user} after version {previous or 'none'}: {reason}"
+            store.client.set_model_version_tag(name, found.version, f"promoted/{alias}", text)
+    return done
 
 
-def _refusals(store: Store, version: ModelVersion) -> list[str]:
-    tags = version.tags
-    failed = []
-    if not tags.get("data_md5"):
-        failed.append("the md5 of its training data is not recorded: train it on data that DVC tracks")
-    if tags.get("git_commit", UNKNOWN) in ("", UNKNOWN):
-        failed.append("the git commit that made it is not recorded: train and register it inside a git repository")
-    if not tags.get("model_sha256"):
-        failed.append("the checksum of its files is not recorded: register it with 'glass-ml train'")
-    elif version_folder(store, version) is None:
-        failed.append("its files are gone or differ from what was registered: 'dvc pull', or train it again")
-    if not any(key.startswith("evaluation/") for key in tags):
-        failed.append("it has no evaluation: run 'glass-ml evaluate' on an inversion that used it")
-    return failed
+def rollback(name: str, alias: str, reason: str = "", store: Store | None = None) -> Event:
+    """Give an alias back to the version that held it before the present one; returns the event.
+
+    Raises:
+        InputError: no such model or alias, or nobody held it before.
+    """
+    if alias not in ALIASES or alias == FREE:
+        kept = ", ".join(a for a in ALIASES if a != FREE)
+        raise InputError(f"'{alias}' has no history", "--from", f"one of {kept}")
+    store = store or open_store()
+    with store.lock():
+        get_version(store, name, 1)  # says what is registered where there is no such model
+        chain = settle(store, name, alias)
+        stack = holders(chain)
+        if len(stack) < 2:
+            present = f"version {stack[-1]} is the first" if stack else "nobody holds it"
+            raise InputError(f"no holder of '{alias}' to go back to: {present}", name, "see 'glass-ml models history'")
+        target = get_version(store, name, stack[-2])
+        if version_folder(store, target) is None:
+            raise InputError(
+                f"the files of version {stack[-2]} are gone or changed", name, "'dvc pull' brings them back"
+            )
+        return hand_over(
+            store, name, chain, alias, "rolled back", stack[-2], reason or f"version {stack[-1]} withdrawn"
+        )
+
+
+def history(name: str, store: Store | None = None) -> list[Event]:
+    """Every event of the aliases of a model, oldest first, interrupted ones finished.
+
+    Raises:
+        InputError: no such model.
+    """
+    store = store or open_store()
+    with store.lock():
+        known_versions(store, name)
+        for alias in ALIASES[1:]:
+            settle(store, name, alias)
+    return events(store, name)
+
+
+def _evidence(found: tuple[Condition, ...]) -> str:
+    return "; ".join(f"{c.name}: {c.detail}" for c in found)[:4000]

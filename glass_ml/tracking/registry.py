@@ -18,6 +18,7 @@ from glass_ml.errors import InputError
 from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATOM
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
+from glass_ml.tracking.model_card import CARD_FILE, card_text
 from glass_ml.tracking.project import code_identity, worktree
 from glass_ml.tracking.runs import Run, flatten, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
@@ -88,6 +89,7 @@ def register_prior(
     params: Mapping[str, Any] | None = None,
     data: DataIdentity | None = None,
     run: Run | None = None,
+    tags: Mapping[str, str] | None = None,
     store: Store | None = None,
 ) -> Registered:
     """Register a checkpoint folder as a version of "glass-<system>"; the same content twice makes one version.
@@ -102,6 +104,7 @@ def register_prior(
         params: settings to record with a run of its own; default: those of the card.
         data: training data; default: what the card says.
         run: the training run; default: a run of its own.
+        tags: of the version, such as the lineage of a model that was made elsewhere; they win over what is known here.
         store: default: the project's.
 
     Raises:
@@ -132,7 +135,7 @@ def register_prior(
         )
         with own if run is None else nullcontext(run) as record:
             record.log_metrics(metrics)
-            version = _create_version(store, name, folder, identity, record, data, card, metrics)
+            version = _create_version(store, name, folder, identity, record, data, card, metrics, tags or {})
         return Registered(name, int(version.version), True, record.id)
 
 
@@ -145,6 +148,7 @@ def _create_version(
     data: DataIdentity,
     card: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    given: Mapping[str, str],
 ) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
@@ -163,7 +167,7 @@ def _create_version(
         # A surrogate has been evaluated when it comes: on folds that its networks had not seen.
         **{f"evaluation/held-out/{k}": f"{v:.6g}" for k, v in numbers(card.get("held_out", {}).get("all", {})).items()},
     }
-    tags = {k: str(v) for k, v in tags.items()}
+    tags = {k: str(v) for k, v in {**tags, **given}.items()}
     model_id = _log_model(store, name, folder, identity, run, tags)
     try:
         what = (
@@ -176,7 +180,9 @@ def _create_version(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     with store.current():
-        version = store.client.create_model_version(name, f"models:/{model_id}", run.id, tags, model_id=model_id)
+        version = store.client.create_model_version(
+            name, f"models:/{model_id}", run.id, tags, description=card_text(card, tags), model_id=model_id
+        )
     store.client.set_registered_model_alias(name, "candidate", version.version)
     return version
 
@@ -218,6 +224,7 @@ def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, t
                 metadata={"model_sha256": identity},
             ),
         )
+        (package / CARD_FILE).write_text(card_text(card, tags), encoding="utf-8")
         client.log_model_artifacts(model.model_id, str(package))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run.id, models=[LoggedModelOutput(model.model_id, step=0)])
@@ -251,6 +258,19 @@ def find_version(store: Store, name: str | None, identity: str) -> ModelVersion 
     return next((v for v in versions(store, name) if v.tags["model_sha256"] == identity), None)
 
 
+def known_versions(store: Store, name: str) -> list[ModelVersion]:
+    """Versions of a model, newest first.
+
+    Raises:
+        InputError: no such model.
+    """
+    found = versions(store, name)
+    if not found:
+        names = ", ".join(sorted({v.name for v in versions(store)})) or "none yet"
+        raise InputError(f"no registered model '{name}'", mend=f"registered: {names}") from None
+    return found
+
+
 def get_version(store: Store, name: str, which: str | int) -> ModelVersion:
     """A version by its number or alias.
 
@@ -264,10 +284,7 @@ def get_version(store: Store, name: str, which: str | int) -> ModelVersion:
             return store.client.get_model_version(name, str(which))
         return store.client.get_model_version_by_alias(name, str(which))
     except MlflowException:
-        known = versions(store, name)
-        if not known:
-            names = ", ".join(sorted({v.name for v in versions(store)})) or "none yet"
-            raise InputError(f"no registered model '{name}'", mend=f"registered: {names}") from None
+        known = known_versions(store, name)
         have = ", ".join([str(v.version) for v in reversed(known)] + [f"@{alias}" for alias in aliases(store, name)])
         raise InputError(f"no version or alias '{which}' of {name}", mend=f"there are {have}") from None
 
@@ -370,26 +387,3 @@ def _resolve_registered(uri: str, store: Store | None) -> ResolvedModel:
             "'dvc pull' or train again, or choose another with 'glass-ml models list'",
         )
     return ResolvedModel(folder, f"models:/{name}/{version.version}", name, int(version.version))
-
-
-def describe(store: Store, version: ModelVersion) -> dict[str, Any]:
-    """A version as plain data: identity, lineage, metrics and evaluations, where its files are, and who holds it."""
-    tags = version.tags
-    folder = version_folder(store, version)
-
-    def part(prefix: str) -> dict[str, str]:
-        return {k.removeprefix(f"{prefix}/"): v for k, v in sorted(tags.items()) if k.startswith(f"{prefix}/")}
-
-    return {
-        "name": version.name,
-        "version": int(version.version),
-        "uri": f"models:/{version.name}/{version.version}",
-        "aliases": sorted(a for a, v in aliases(store, version.name).items() if v == int(version.version)),
-        "created": version.creation_timestamp,
-        "run_id": version.run_id,
-        "folder": str(folder) if folder else None,
-        **{key: tags.get(key, "") for key in LINEAGE_TAGS},
-        "metrics": part("metric"),
-        "evaluation": part("evaluation"),
-        "promoted": part("promoted"),
-    }

@@ -215,13 +215,14 @@ def _tags(stage: str, system: str, data: DataIdentity | None, key: str | None, p
         "mlflow.source.name": f"glass-ml {stage}",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code.git_commit,
-        "mlflow.user": _user(),
+        "mlflow.user": user(),
         PROCESS: _process(os.getpid()),
         **{k: v for k, v in optional.items() if v},
     }
 
 
-def _user() -> str:
+def user() -> str:
+    """The name that this process runs under."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container may run as a number without a name

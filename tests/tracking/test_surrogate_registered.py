@@ -48,6 +48,14 @@ def test_the_command_trains_registers_and_serves(recipe, tools, capsys, tmp_path
     assert shown["data_path"] == "../toy" and shown["system"] == "toy" and shown["elements"] == "[6]"
     assert float(shown["evaluation"]["held-out/atom_rmse"]) == pytest.approx(errors["all"]["atom_rmse"], rel=1e-4)
     assert main(["models", "list"]) == 0 and "held-out" in capsys.readouterr().out
+    limits = {part: errors["all"][f"{part}_rmse"] / errors["all"][f"{part}_spread"] for part in ("atom", "cell")}
+    recipe_file = recipe / "params.yaml"
+    strict = {"surrogate": {**limits, "cell": 0.9 * limits["cell"]}, "clean": False}
+    recipe_file.write_text(recipe_file.read_text() + f"promotion: {json.dumps(strict)}\n")
+    assert main(["models", "promote", "glass-toy", "1", "--to", "champion"]) == 1
+    assert "FAILED held-out error per cell over the spread of the data" in capsys.readouterr().err
+    recipe_file.write_text(recipe_file.read_text().replace(f"{0.9 * limits['cell']}", f"{1.1 * limits['cell']}"))
+    recipe_file.write_text(recipe_file.read_text().replace(f"{limits['atom']}", f"{1.1 * limits['atom']}"))
     assert main(["models", "promote", "glass-toy", "1", "--to", "champion"]) == 0
     assert {f.name: f.status for f in examine(recipe)}["model toy"] == "ok"
 

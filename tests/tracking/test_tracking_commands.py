@@ -36,16 +36,13 @@ def test_models(project, store, tools, capsys):
     header, row = capsys.readouterr().out.splitlines()
     assert header.split()[:3] == ["MODEL", "VERSION", "ALIASES"] and row.split()[:3] == ["glass-a-Si", "1", "candidate"]
     assert main(["models", "show", "glass-a-Si", "--json"]) == 0
-    assert tools.run_json(capsys)["metrics"] == {"held_out_loss/0.06": "0.21", "held_out_loss/0.25": "0.13"}
-    assert main(["models", "promote", "glass-a-Si", "1", "--to", "production", "--json"]) == 1
-    captured = capsys.readouterr()
-    assert json.loads(captured.out)["promoted"] is False and "it has no evaluation" in captured.err
+    assert tools.run_json(capsys)["metrics"]["held_out_loss/0.12"] == "0.21"
     log_evaluation(tools.write_inversion("out/one"), {"r": 0.2}, store=store)
-    assert main(["models", "promote", "glass-a-Si", "1", "--to", "production"]) == 0
-    assert capsys.readouterr().out == "version 1 of glass-a-Si is now 'production'\n"
-    assert main(["models", "show", "glass-a-Si", "production"]) == 0
+    assert main(["models", "show", "glass-a-Si", "candidate"]) == 0
     text = capsys.readouterr().out
-    assert "candidate production" in text and "one/r" in text
+    assert "aliases           candidate" in text and "one/r" in text
+    assert main(["models", "card", "glass-a-Si", "1"]) == 0
+    assert "| 0.12 | 0.210 |" in capsys.readouterr().out
     for wrong in (["show", "glass-C"], ["show", "glass-a-Si", "9"], ["promote", "glass-a-Si", "1", "--to", "best"]):
         assert main(["models", *wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1

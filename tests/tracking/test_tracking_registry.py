@@ -1,4 +1,4 @@
-"""Registering, finding, serving and promoting priors."""
+"""Registering, finding and serving priors."""
 
 import json
 import shutil
@@ -6,12 +6,11 @@ import shutil
 import pytest
 
 from glass_ml.errors import InputError
+from glass_ml.tracking.description import describe
 from glass_ml.tracking.inversions import log_evaluation, log_inversion
 from glass_ml.tracking.lineage import model_sha256, read_stamp
-from glass_ml.tracking.promotion import promote
 from glass_ml.tracking.registry import (
     aliases,
-    describe,
     find_version,
     get_version,
     register_prior,
@@ -20,7 +19,6 @@ from glass_ml.tracking.registry import (
     versions,
 )
 from glass_ml.tracking.runs import start_run
-from glass_ml.tracking.store import open_store
 
 
 @pytest.fixture
@@ -46,9 +44,13 @@ def test_version_says_where_it_comes_from(store, registered, project, tools):
     assert found["model_sha256"] == model_sha256("models/a-Si") == model_sha256(found["folder"])
     assert found["data_md5"] in (project / "data.dvc").read_text()
     assert found["git_commit"] == tools.git(project, "rev-parse", "HEAD").strip()
-    assert found["metrics"] == {"held_out_loss/0.06": "0.21", "held_out_loss/0.25": "0.13"}
+    assert found["metrics"] == {
+        "held_out_loss/0.12": "0.21",
+        "held_out_loss/0.25": "0.13",
+        "held_out_loss/0.40": "0.24",
+    }
     run = store.client.get_run(registered.run_id)
-    assert run.data.metrics == {"held_out_loss/0.06": 0.21, "held_out_loss/0.25": 0.13}
+    assert run.data.metrics == {"held_out_loss/0.12": 0.21, "held_out_loss/0.25": 0.13, "held_out_loss/0.40": 0.24}
     assert run.inputs.dataset_inputs[0].dataset.digest == found["data_md5"]
     assert len(run.outputs.model_outputs) == 1
 
@@ -186,39 +188,6 @@ def test_served_model_really_samples(store, registered):
     assert one[0].startswith("16\n") and one[0] == again[0]
     with pytest.raises(InputError, match="does not know C"):
         model.predict({**asked, "composition": '{"C": 1}'}, params={"n_atoms": 16})
-
-
-def test_promotion_lists_every_reason(store, project, tools, tmp_path, monkeypatch):
-    outside = tmp_path / "no-git"
-    shutil.copytree(project, outside, ignore=shutil.ignore_patterns(".git"))
-    monkeypatch.chdir(outside)
-    tools.write_prior(outside / "models" / "a-Si", seed=2)
-    here = open_store()
-    done = register_prior("models/a-Si", system="a-Si", store=here)
-    shutil.rmtree(version_folder(here, get_version(here, done.name, done.version)))
-    tools.write_prior(outside / "models" / "a-Si", seed=3)
-    refused = promote(done.name, done.version, "production", store=here)
-    assert len(refused.refusals) == 4
-    for reason, text in zip(
-        refused.refusals, ("training data", "git commit", "files are gone", "evaluation"), strict=True
-    ):
-        assert text in reason
-    assert "production" not in aliases(here, done.name)
-    with pytest.raises(InputError, match="unknown alias 'latest'"):
-        promote(done.name, done.version, "latest", store=here)
-
-
-def test_promotion_after_an_evaluation(store, registered, project, tools):
-    assert [r.split(":")[0] for r in promote("glass-a-Si", 1, "production", store=store).refusals] == [
-        "it has no evaluation"
-    ]
-    folder = tools.write_inversion(project / "out" / "laaziri")
-    log_evaluation(folder, {"r_factor": 0.17, "fourfold": {"mean": 0.88}}, store=store)
-    assert describe(store, get_version(store, "glass-a-Si", 1))["evaluation"]["laaziri/r_factor"] == "0.17"
-    done = promote("glass-a-Si", "candidate", "production", store=store)
-    assert (done.refusals, done.previous, done.version) == ((), None, 1)
-    assert resolve_model("models:/glass-a-Si@production", store=store).version == 1
-    assert promote("glass-a-Si", 1, "production", store=store).previous == 1
 
 
 def test_inversion_is_recorded_once(store, registered, project, tools):

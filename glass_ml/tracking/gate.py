@@ -1,0 +1,182 @@
+"""The gate of a promotion: what a version must have shown before people use it, condition by condition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from glass_ml.tracking.project import UNKNOWN
+from glass_ml.tracking.registry import version_folder
+from glass_ml.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+HELD_OUT = "held-out"
+"""Name of the evaluation that a surrogate brings along: on folds that its networks had not seen."""
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """The section `promotion` of params.yaml.
+
+    Attributes:
+        held_out_loss: noise level (Å, as the registry writes it) -> largest held-out loss of a prior; 1 is nothing
+            learned.
+        evaluation: name of a number in the evaluations -> its largest value in any of them; one at least must have it.
+        surrogate: part of the spread of the data that is the largest error of a surrogate on held-out folds: `atom` of
+            its atoms' spectra, `cell` of cell averages.
+        compared: numbers in which the version is set against the present holder, smaller being better. The geometric
+            mean of the ratios, over every evaluation that both have, must not exceed 1 + `tolerance`.
+        tolerance: see `compared`.
+        clean: whether code and configuration must have been as committed.
+    """
+
+    held_out_loss: dict[str, float] = field(default_factory=lambda: {"0.12": 0.4, "0.25": 0.3, "0.40": 0.4})
+    evaluation: dict[str, float] = field(
+        default_factory=lambda: {"reference.angle.rmse": 0.4, "reference.coordination.emd": 0.15, "copies.mean": 0.1}
+    )
+    surrogate: dict[str, float] = field(default_factory=lambda: {"atom": 0.75, "cell": 0.5})
+    compared: tuple[str, ...] = (
+        "reference.angle.rmse", "reference.coordination.emd", "reference.rings.emd", "held out.r_factor"
+    )  # fmt: skip
+    tolerance: float = 0.0
+    clean: bool = True
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition and how a version stands to it.
+
+    Attributes:
+        name: what is asked about.
+        passed: whether the version meets it.
+        detail: numbers: what was found, what is asked; where it failed, how to mend it.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def conditions(store: Store, version: ModelVersion, holder: ModelVersion | None, gate: GateConfig) -> list[Condition]:
+    """Every condition of the gate, met or not.
+
+    Args:
+        store: where both are registered.
+        version: that is to be promoted.
+        holder: that holds the alias now; None where nobody does.
+        gate: what is asked.
+    """
+    found = [*_lineage(store, version, gate)]
+    if HELD_OUT in evaluations(version.tags):
+        found += _errors(version.tags, gate)
+    else:
+        found += [*_losses(version.tags, gate), *_evaluations(version.tags, gate)]
+    if holder is not None and holder.version != version.version:
+        found.append(_against(version, holder, gate))
+    return found
+
+
+def evaluations(tags: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """The evaluations in a version's tags: target -> name -> number."""
+    found: dict[str, dict[str, float]] = {}
+    for key, text in tags.items():
+        part, _, rest = key.partition("/")
+        target, _, name = rest.rpartition("/")
+        if part == "evaluation" and (value := _number(text)) is not None:
+            found.setdefault(target, {})[name] = value
+    return found
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _lineage(store: Store, version: ModelVersion, gate: GateConfig) -> Iterator[Condition]:
+    tags = version.tags
+    md5, commit = tags.get("data_md5", ""), tags.get("git_commit", UNKNOWN)
+    known = commit not in ("", UNKNOWN)
+    yield Condition(
+        "training data", bool(md5),
+        md5 or "the md5 of its training data is not recorded: train it on data that DVC tracks",
+    )  # fmt: skip
+    yield Condition(
+        "git commit", known,
+        commit[:12] if known else "the git commit that made it is not recorded: train and register it inside a git "
+        "repository",
+    )  # fmt: skip
+    if gate.clean and known:
+        clean = tags.get("git_dirty") == "False"
+        yield Condition(
+            "git state", clean,
+            "as committed" if clean else "code or configuration differed from the commit: commit, then train it again",
+        )  # fmt: skip
+    intact = version_folder(store, version) is not None
+    yield Condition(
+        "files", intact,
+        f"sha256 {tags.get('model_sha256', '')[:12]}" if intact
+        else "its files are gone or differ from what was registered: 'dvc pull', or train it again",
+    )  # fmt: skip
+
+
+def _at_most(name: str, value: float | None, limit: float, where: str = "") -> Condition:
+    if value is None:
+        return Condition(name, False, f"not recorded{where}; asked: at most {limit:g}")
+    return Condition(name, value <= limit, f"{value:.4g}{where}; asked: at most {limit:g}")
+
+
+def _losses(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Condition]:
+    for sigma, limit in gate.held_out_loss.items():
+        value = _number(tags.get(f"metric/held_out_loss/{sigma}"))
+        yield _at_most(f"held-out loss at {sigma} Å", value, limit)
+
+
+def _evaluations(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Condition]:
+    found = evaluations(tags)
+    if not found:
+        yield Condition(
+            "evaluation", False,
+            "it has none: run 'glass-ml evaluate DIR --reference FILE' on an inversion that used it",
+        )  # fmt: skip
+        return
+    for name, limit in gate.evaluation.items():
+        values = {target: numbers[name] for target, numbers in found.items() if name in numbers}
+        worst = max(values, key=lambda target: values[target], default="")
+        yield _at_most(name, values.get(worst), limit, f" on {worst}" if worst else f" on {', '.join(sorted(found))}")
+
+
+def _errors(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Condition]:
+    numbers = evaluations(tags)[HELD_OUT]
+    for part, limit in gate.surrogate.items():
+        error, spread = numbers.get(f"{part}_rmse"), numbers.get(f"{part}_spread")
+        ratio = error / spread if error is not None and spread else None
+        yield _at_most(f"held-out error per {part} over the spread of the data", ratio, limit)
+
+
+def _against(version: ModelVersion, holder: ModelVersion, gate: GateConfig) -> Condition:
+    """Whether the version is as good as the holder where both were evaluated: the geometric mean of the ratios."""
+    name = f"no worse than version {holder.version}"
+    ours, theirs = evaluations(version.tags), evaluations(holder.tags)
+    names = (*gate.compared, "atom_rmse", "cell_rmse")
+    pairs = {
+        f"{target} {key}": (ours[target][key], theirs[target][key])
+        for target in sorted(ours.keys() & theirs.keys())
+        for key in names
+        if ours[target].get(key, 0) > 0 and theirs[target].get(key, 0) > 0
+    }
+    if not pairs:
+        return Condition(
+            name, False,
+            f"no evaluation in common with it (its: {', '.join(sorted(theirs)) or 'none'}): evaluate both on a target",
+        )  # fmt: skip
+    ratio = math.exp(sum(math.log(a / b) for a, b in pairs.values()) / len(pairs))
+    shown = ", ".join(f"{key} {a:.3g} for {b:.3g}" for key, (a, b) in pairs.items())
+    asked = f"asked: at most {1 + gate.tolerance:g} times its numbers"
+    return Condition(name, ratio <= 1 + gate.tolerance, f"{ratio:.3f} times its numbers ({shown}); {asked}")
