@@ -1,6 +1,6 @@
 """What several measurements give together: angles that none was fitted to, and what each further one costs.
 
-    python benchmarks/joint.py                    # 20 minutes on two cores
+    python benchmarks/joint.py                    # 40 minutes on one core
     python benchmarks/joint.py --system a-Si
 
 Hidden structures are measured by g(r), X-ray S(Q), neutron F(Q) (to 20 1/Å) and EXAFS (k 3-12 1/Å), with noise of 1 %
@@ -43,7 +43,7 @@ SHOWN = ("angle.rmse", "coordination.emd", "rings.emd", "gr.rmse")
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--system", default="a-SiO2")
-    parser.add_argument("--structures", type=int, default=8)
+    parser.add_argument("--structures", type=int, default=24)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/joint-SYSTEM.json")
     arguments = parser.parse_args()
