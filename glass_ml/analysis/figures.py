@@ -10,6 +10,7 @@ import html
 import io
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,11 @@ def svg_text(figure: Figure, description: str) -> str:
     for colour, variable in CSS_COLOURS.items():
         text = text.replace(colour, f"var({variable})")
     return text
+
+
+def house_style() -> AbstractContextManager[None]:
+    """The style of all figures, for the block in which one is drawn."""
+    return mpl.rc_context(_STYLE)
 
 
 def save_png(figure: Figure, path: Path, title: str = "") -> None:

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "the prior of a system, or a learned observable",
     "invert": "an ensemble of structures from measured spectra",
     "study": "which probe knows most of a material",
+    "tune": "the best settings of a system, by trial",
     "evaluate": "fit and realism of an inversion",
     "spectrum": "any forward model on any structure file",
     "analyse": "coordination, angles and rings of structures",

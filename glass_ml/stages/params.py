@@ -15,6 +15,9 @@ from glass_ml.priors.noise import NoiseConfig
 from glass_ml.sampling.config import SamplingConfig
 from glass_ml.surrogates.module import SurrogateTraining
 from glass_ml.tracking.gate import GateConfig
+from glass_ml.tuning.config import TuningConfig
+from glass_ml.tuning.settings import with_settings
+from glass_ml.tuning.winner import read_winner
 
 PARAMS = Path("params.yaml")
 
@@ -115,6 +118,7 @@ class SystemConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     inversion: InversionConfig = field(default_factory=InversionConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
+    tuning: TuningConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -141,13 +145,30 @@ def system_names(path: Path | str = PARAMS) -> list[str]:
     return sorted(read_yaml(path).get("systems", {}))
 
 
-def system_config(system: str, path: Path | str = PARAMS) -> SystemConfig:
+def system_config(system: str, path: Path | str = PARAMS, *, tuned: bool = True) -> SystemConfig:
     """The recipe of one system.
+
+    Settings that a sweep has chosen take the place of those of params.yaml: `sampling` from the file that
+    `tuning.winner` names, network, noise and training from that of `tuning.prior.winner`, where these exist.
+
+    Args:
+        system: its name.
+        path: of params.yaml.
+        tuned: whether these files count.
 
     Raises:
         InputError: no such system, or a key or value that is not known.
     """
-    return build(SystemConfig, _section("systems", "system", system, path), f"{path}: systems.{system}")
+    config = build(SystemConfig, _section("systems", "system", system, path), f"{path}: systems.{system}")
+    tuning = config.tuning
+    if not (tuned and tuning):
+        return config
+    for file, prefix in ((tuning.winner, "sampling."), (tuning.prior.winner if tuning.prior else None, "")):
+        winner = read_winner(Path(path).parent / file, system) if file else None
+        if winner:
+            settings = {prefix + key: value for key, value in winner.settings.items()}
+            config = with_settings(config, settings, f"{file}: settings")
+    return config
 
 
 def surrogate_config(name: str, path: Path | str = PARAMS) -> SurrogateRecipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,21 @@ class Hidden:
     label: str
 
 
-def hidden_structures(source: Path) -> Hidden:
-    """Read the structures that data are simulated from.
+def hidden_structures(source: Path, quenches: Sequence[int] = ()) -> Hidden:
+    """Read the structures that data are simulated from: those of some melt-quenches, counted from 0, or of all.
 
     Raises:
-        InputError: the file has no thermal frame.
+        InputError: the file has no thermal frame, or not so many quenches.
     """
     frames = [a for a in read_frames(source) if a.info.get("state", "thermal") == "thermal"]
     if not frames:
         raise InputError("no thermal frame", str(source), "choose another reference in params.yaml")
+    if quenches:
+        names = list(dict.fromkeys(a.info.get("quench", k) for k, a in enumerate(frames)))
+        if not 0 <= min(quenches) <= max(quenches) < len(names):
+            raise InputError(f"no quench {max(quenches)}", str(source), f"it holds {len(names)}, from 0")
+        chosen = {names[k] for k in quenches}
+        frames = [a for k, a in enumerate(frames) if a.info.get("quench", k) in chosen]
     composition = dict(frames[0].symbols.formula.reduce()[0].count())
     label = f"simulated from {source.as_posix()}, mean of {len(frames)} frames at 300 K"
     return Hidden(from_atoms(frames), composition, label)

@@ -159,7 +159,7 @@ def start_run(
 def reap(store: Store) -> list[str]:
     """Mark runs KILLED whose process on this machine has died; returns their ids."""
     running = store.client.search_runs(list(store.experiments.values()), "attributes.status = 'RUNNING'")
-    dead = [r.info.run_id for r in running if not _alive(r.data.tags.get(PROCESS, ""))]
+    dead = [r.info.run_id for r in running if not may_be_alive(r.data.tags.get(PROCESS, ""))]
     for run_id in dead:
         store.client.set_terminated(run_id, "KILLED")
     return dead
@@ -216,7 +216,7 @@ def _tags(stage: str, system: str, data: DataIdentity | None, key: str | None, p
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code.git_commit,
         "mlflow.user": user(),
-        PROCESS: _process(os.getpid()),
+        PROCESS: process_identity(os.getpid()),
         **{k: v for k, v in optional.items() if v},
     }
 
@@ -229,7 +229,7 @@ def user() -> str:
         return str(os.getuid())
 
 
-def _process(pid: int) -> str:
+def process_identity(pid: int) -> str:
     """Host, number and start of a process: a number alone is used again."""
     try:
         started = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
@@ -238,7 +238,7 @@ def _process(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}:{started}"
 
 
-def _alive(process: str) -> bool:
+def may_be_alive(process: str) -> bool:
     """Whether a process may still be running: one on another host may, and one that is not known."""
     host, _, rest = process.partition(":")
     if host != socket.gethostname():
@@ -250,7 +250,7 @@ def _alive(process: str) -> bool:
         return False
     except PermissionError:
         pass
-    return process == _process(pid)
+    return process == process_identity(pid)
 
 
 def _unfinished(store: Store, experiment: str, key: str) -> str | None:

@@ -1,0 +1,123 @@
+"""What a trial of a sampling sweep does: small inversions in a fixed order, ended early where that is enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna import Study, Trial, TrialPruned
+from optuna.trial import FrozenTrial, TrialState
+
+from glass_ml.errors import InputError
+from glass_ml.priors.checkpoint import load_prior
+from glass_ml.sampling.config import SamplingConfig
+from glass_ml.sampling.run import sample_prior
+from glass_ml.sampling.schedules import noise_levels
+from glass_ml.tuning.config import Limits, Pruning
+from glass_ml.tuning.pairs import Finished, beaten_by
+from glass_ml.tuning.score import Item, score, total
+from glass_ml.tuning.settings import with_settings
+
+OBJECTIVES = ("held_out", "realism", "calls")
+DEFAULT = "default"
+"""Attribute of the trial of the default settings, which never ends early: the others are compared with it."""
+
+
+@dataclass(frozen=True)
+class SamplingObjective:
+    """A trial of sampling settings; picklable.
+
+    Attributes:
+        items: inversions, in the order in which they are made.
+        base: settings of the system, with those that are the same in every trial.
+        model: folder of the prior.
+        n_structures: replicas of an inversion.
+        n_atoms: atoms of each.
+        limits: constraints.
+        pruning: rules of early ends.
+    """
+
+    items: tuple[Item, ...]
+    base: SamplingConfig
+    model: Path
+    n_structures: int
+    n_atoms: int
+    limits: Limits
+    pruning: Pruning
+
+    def __call__(self, study: Study, trial: Trial) -> Sequence[float]:
+        """Values of `OBJECTIVES`; the numbers of each item are kept with the trial as soon as they are known.
+
+        Raises:
+            TrialPruned: another trial is better beyond doubt, or the settings cannot be used.
+        """
+        try:
+            config = self.settings(trial.params)
+        except InputError as error:
+            raise TrialPruned(f"impossible settings: {error}") from None
+        prior = load_prior(self.model)
+        calls = float(len(noise_levels(config.schedule)))
+        done = items_of(trial.user_attrs)
+        for number, item in enumerate(self.items[len(done) :], len(done)):
+            try:
+                structures = sample_prior(
+                    prior,
+                    item.target.composition,
+                    item.target.density,
+                    self.n_atoms,
+                    self.n_structures,
+                    item.seed,
+                    config,
+                    item.target,
+                )
+                numbers = score(item, structures, prior.shortest, self.limits)
+            except torch.linalg.LinAlgError as error:  # steps that have exploded
+                raise TrialPruned(f"{item.name}, seed {item.seed}: {error}") from None
+            if not all(map(math.isfinite, numbers.values())):
+                raise TrialPruned(f"{item.name}, seed {item.seed}: no finite result")
+            done.append(numbers)
+            trial.set_user_attr(f"item {number}", {"target": item.name, "seed": item.seed, **numbers})
+            if not trial.user_attrs.get(DEFAULT) and number + 1 < len(self.items):
+                other = beaten_by(calls, done, finished_of(study.get_trials(deepcopy=False)), self.pruning)
+                if other is not None:
+                    raise TrialPruned(f"trial {other} is better on the same {len(done)} items")
+        numbers = total(done)
+        for name, value in numbers.items():
+            trial.set_user_attr(name, value)
+        trial.set_constraint("too_close", numbers["too_close"] - self.limits.too_close)
+        trial.set_constraint("defects", numbers["defects"] - self.limits.defects)
+        return numbers["held_out"], numbers["realism"], calls
+
+    def settings(self, chosen: Mapping[str, Any]) -> SamplingConfig:
+        """The whole settings of a trial.
+
+        Raises:
+            InputError: they cannot be used together.
+        """
+        config = with_settings(self.base, chosen, "trial")
+        noise_levels(config.schedule)
+        return config
+
+
+def items_of(attributes: Mapping[str, Any]) -> list[Mapping[str, float]]:
+    """The numbers of the items that a trial has done, in order."""
+    found: list[Mapping[str, float]] = []
+    while (numbers := attributes.get(f"item {len(found)}")) is not None:
+        found.append(numbers)
+    return found
+
+
+def finished_of(trials: Sequence[FrozenTrial]) -> list[Finished]:
+    """The trials that others are compared with: complete ones that keep the limits, best first."""
+    kept = [t for t in trials if t.state == TrialState.COMPLETE and feasible(t)]
+    kept.sort(key=lambda t: t.values[0] * t.values[1])
+    return [Finished(t.number, t.values[2], items_of(t.user_attrs)) for t in kept]
+
+
+def feasible(trial: FrozenTrial) -> bool:
+    """Whether a trial keeps all limits."""
+    return all(value <= 0 for value in trial.constraints.values())

@@ -1,0 +1,102 @@
+"""Trials that several processes share: each is done once, whoever dies on the way.
+
+A trial that has failed does not count, and its place is taken by another one. Who computes a trial is written beside
+it; where that process is dead, the trial has failed and its settings wait to be tried again, with what it has done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from optuna import Study, Trial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from glass_ml.tracking.runs import may_be_alive
+from glass_ml.tuning.sampler import place_of
+
+PROCESS, RETRY, ERROR = "process", "retry_of", "error"
+MOST_TRIES = 3
+"""How often settings are tried whose process dies: they may be what kills it."""
+
+GRACE = timedelta(minutes=1)
+"""How long a trial may run before it says which process has it."""
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+Space = Mapping[str, BaseDistribution]
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    """The trials that count and are done, in order."""
+    return study.get_trials(deepcopy=False, states=FINISHED)
+
+
+def unclaimed(study: Study, trials: int) -> int:
+    """How many of the `trials` nobody does yet."""
+    taken = (*FINISHED, TrialState.RUNNING)
+    return max(0, trials - len(study.get_trials(deepcopy=False, states=taken)))
+
+
+def claim(study: Study, space: Space, trials: int, process: str) -> Trial | None:
+    """A trial to do; None when as many as wanted are done or in somebody's hands.
+
+    Args:
+        study: of the sweep.
+        space: what its settings are drawn from.
+        trials: wanted in all.
+        process: who asks, as `process_identity` names it.
+    """
+    reap(study, space)
+    while unclaimed(study, trials):
+        trial = study.ask(dict(space))
+        trial.set_user_attr(PROCESS, process)
+        if place_of(study.get_trials(deepcopy=False), trial.number) < trials:
+            return trial
+        give_up(study, trial, "others were faster")
+    return None
+
+
+def give_up(study: Study, trial: Trial, why: str) -> None:
+    """End a trial that does not count, for a reason that is kept."""
+    trial.set_user_attr(ERROR, why)
+    study.tell(trial, state=TrialState.FAIL)
+
+
+def reap(study: Study, space: Space) -> None:
+    """Have the trials of dead processes fail, and their settings wait to be tried again.
+
+    Both steps can be repeated: a kill between them loses nothing and doubles nothing.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _dead(trial):
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    known = study.get_trials(deepcopy=False)
+    again = {t.user_attrs.get(RETRY) for t in known}
+    for trial in known:
+        settings = _settings(trial, space)
+        died = trial.state == TrialState.FAIL and ERROR not in trial.user_attrs
+        if died and settings and trial.number not in again and _tries(trial, known) < MOST_TRIES:
+            kept = {k: v for k, v in trial.user_attrs.items() if k != PROCESS}
+            study.enqueue_trial(settings, user_attrs={**kept, RETRY: trial.number})
+
+
+def _dead(trial: FrozenTrial) -> bool:
+    process = trial.user_attrs.get(PROCESS)
+    if process is not None:
+        return not may_be_alive(process)
+    return trial.datetime_start is not None and datetime.now() - trial.datetime_start > GRACE
+
+
+def _settings(trial: FrozenTrial, space: Space) -> dict[str, Any] | None:
+    """What a trial tries; None if it was lost before all was drawn: its place then draws the same again."""
+    candidates = (trial.params, trial.system_attrs.get("fixed_params", {}))
+    return next((dict(c) for c in candidates if set(c) == set(space)), None)
+
+
+def _tries(trial: FrozenTrial, known: Sequence[FrozenTrial]) -> int:
+    tries = 1
+    while (before := trial.user_attrs.get(RETRY)) is not None:
+        trial, tries = known[before], tries + 1
+    return tries

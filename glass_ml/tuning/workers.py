@@ -1,0 +1,200 @@
+"""The processes of a sweep: each takes trials until enough are done; one that dies is replaced."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+import torch
+from filelock import FileLock
+from optuna import Study, Trial, TrialPruned
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.trial import TrialState
+from tqdm import tqdm
+
+from glass_ml.sampling.run import end_with_parent
+from glass_ml.tracking.runs import process_identity
+from glass_ml.tuning.objective import DEFAULT
+from glass_ml.tuning.sampler import PlacedSampler
+from glass_ml.tuning.storage import open_storage
+from glass_ml.tuning.trials import claim, finished, give_up, reap, unclaimed
+
+LOOK_EVERY = 0.5  # s, between two looks at the trials
+MOST_DEATHS = 5
+"""Workers that may die one after the other, without a trial that ends well, before the sweep gives up."""
+
+
+class Objective(Protocol):
+    """What a trial does; picklable."""
+
+    def __call__(self, study: Study, trial: Trial) -> Sequence[float]:
+        """The values of a trial, one an objective; raises TrialPruned to end it early."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All that a worker needs.
+
+    Attributes:
+        name: of the study; other settings, data or code have another one.
+        storage: as `open_storage` takes it.
+        folder: of what the sweep writes.
+        space: dotted key -> what it is drawn from.
+        default: dotted key -> default value; tried first.
+        objective: what a trial does.
+        objectives: names of its values, all to be small.
+        trials: wanted in all.
+        seed: of the choice of settings.
+        startup: trials at random.
+        pruner: of a sweep with one objective.
+    """
+
+    name: str
+    storage: str
+    folder: Path
+    space: Mapping[str, BaseDistribution]
+    default: Mapping[str, Any]
+    objective: Objective
+    objectives: tuple[str, ...]
+    trials: int
+    seed: int
+    startup: int
+    pruner: BasePruner | None = None
+
+    def lock(self) -> FileLock:
+        """Held while trials are taken, by one process of this machine at a time."""
+        return FileLock(self.folder / ".claims.lock")
+
+    def open(self) -> Study:
+        """The study of the sweep, made where it does not exist, with the default settings as its first trial.
+
+        Raises:
+            InputError: the storage cannot be opened.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.lock():
+            study = optuna.create_study(
+                study_name=self.name,
+                storage=open_storage(self.storage),
+                directions=["minimize"] * len(self.objectives),
+                sampler=PlacedSampler(self.seed, self.startup),
+                pruner=self.pruner,
+                load_if_exists=True,
+            )
+            if len(self.objectives) > 1 and study.metric_names != list(self.objectives):
+                study.set_metric_names(list(self.objectives))
+            reap(study, self.space)
+            trials = study.get_trials(deepcopy=False)
+            if not any(t.user_attrs.get(DEFAULT) and t.state != TrialState.FAIL for t in trials):
+                study.enqueue_trial(dict(self.default), user_attrs={DEFAULT: True})
+        return study
+
+
+def run_sweep(
+    sweep: Sweep, workers: int, *, progress: bool = True, heard: Callable[[Study], None] = lambda study: None
+) -> Study:
+    """Have all trials done, those that are there already included; returns the study.
+
+    Args:
+        sweep: what to do.
+        workers: processes.
+        progress: show a bar.
+        heard: called whenever trials have been finished.
+
+    Raises:
+        RuntimeError: a worker has failed, or one after the other has died.
+    """
+    study = sweep.open()
+    done = len(finished(study))
+    processes: list[BaseProcess] = []
+    deaths = 0
+    bar = tqdm(total=sweep.trials, initial=min(done, sweep.trials), unit="trial", disable=not progress, smoothing=0.1)
+    try:
+        with closing(bar):
+            while done < sweep.trials:
+                with sweep.lock():
+                    reap(study, sweep.space)
+                    open_trials = unclaimed(study, sweep.trials)
+                deaths = _bury(processes, deaths)
+                for _ in range(min(workers - len(processes), open_trials)):
+                    processes.append(_start(sweep))
+                time.sleep(LOOK_EVERY)
+                if (now := len(finished(study))) > done:
+                    bar.update(min(now, sweep.trials) - done)
+                    bar.set_postfix_str(best_text(study))
+                    done, deaths = now, 0
+                    heard(study)
+            for process in processes:
+                process.join()
+    finally:
+        for process in processes:
+            process.terminate()
+    return study
+
+
+def best_text(study: Study) -> str:
+    """The smallest value of every objective so far."""
+    values = [t.values for t in finished(study) if t.values]
+    names = study.metric_names or ["loss"]
+    return ", ".join(f"{n} {min(v[k] for v in values):.3g}" for k, n in enumerate(names)) if values else ""
+
+
+def _start(sweep: Sweep) -> BaseProcess:
+    # Spawned, because forking a process that has run torch threads can hang.
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(sweep,))
+    process.start()
+    return process
+
+
+def _bury(processes: list[BaseProcess], deaths: int) -> int:
+    """Take out the processes that have ended; returns how many have died since a trial ended well."""
+    for process in [p for p in processes if p.exitcode is not None]:
+        processes.remove(process)
+        if process.exitcode == 0:
+            continue
+        if process.exitcode is not None and process.exitcode > 0:
+            raise RuntimeError("a trial has failed; its error stands above. The same command goes on without it")
+        deaths += 1
+        tqdm.write(
+            f"worker {process.pid} died (signal {-(process.exitcode or 0)}): another takes over", file=sys.stderr
+        )
+        if deaths > MOST_DEATHS:
+            raise RuntimeError(f"{deaths} workers died one after the other; is there enough memory?")
+    return deaths
+
+
+def work(sweep: Sweep) -> None:
+    """Take trials and do them, until none is left to take."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    study = sweep.open()
+    process = process_identity(os.getpid())
+    while True:
+        with sweep.lock(), warnings.catch_warnings():
+            trial = claim(study, sweep.space, sweep.trials, process)
+        if trial is None:
+            return
+        try:
+            values = sweep.objective(study, trial)
+        except TrialPruned as reason:
+            trial.set_user_attr("pruned", str(reason))
+            study.tell(trial, state=TrialState.PRUNED)
+        except Exception as error:
+            give_up(study, trial, f"{type(error).__name__}: {error}"[:500])
+            raise
+        else:
+            study.tell(trial, list(values))
