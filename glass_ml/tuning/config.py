@@ -65,8 +65,8 @@ class Pruning:
 
     Attributes:
         after: items that are compared at least.
-        p: chance, at most, that the trial is no worse on average (paired, one-sided t test of the logarithms).
-        margin: how much worse it must be on average, as a fraction.
+        p: chance, at most, that the trial is no worse (one-sided signed-rank test of the logarithms of the ratios).
+        margin: how much worse it must be on average, in misfit and in realism, as a fraction.
     """
 
     after: int = 2

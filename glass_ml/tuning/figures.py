@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
@@ -54,18 +57,19 @@ def _scatter(
         axes.scatter(points[:, x], points[:, y], marker="x", s=36, color=MUTED, label="breaks a limit", zorder=2)
     if kept:
         points = np.array([t.values for t in kept])
-        best = front(points)
-        on_front = np.isin(np.arange(len(points)), best)
-        for mask, edge, label in ((on_front, INK, "no other is better in all"), (~on_front, "none", "another is")):
-            shown = axes.scatter(
-                points[mask, x], points[mask, y], c=points[mask, colour], cmap="viridis", s=58, edgecolors=edge,
-                vmin=points[:, colour].min(), vmax=points[:, colour].max(), linewidths=1.1, label=label, zorder=3,
-            )  # fmt: skip
+        on_front = np.isin(np.arange(len(points)), front(points))
+        norm = Normalize(points[:, colour].min(), points[:, colour].max())
+        for mask, size, label in ((on_front, 64, "no other is better in all"), (~on_front, 18, "another is")):
+            if mask.any():
+                face = colormaps["viridis"](norm(points[mask, colour]))
+                edge = INK if size > 20 else "none"
+                at = (points[mask, x], points[mask, y])
+                axes.scatter(*at, s=size, facecolors=face, edgecolors=edge, linewidths=1.1, label=label, zorder=3)
         assert axes.figure is not None
-        axes.figure.colorbar(shown, ax=axes, label=TITLES.get(names[colour], names[colour]))
-    for trial, marker, edge, label in ((default_trial(trials), "s", ORANGE, "default"), (winner, "o", BLUE, "winner")):
+        axes.figure.colorbar(ScalarMappable(norm, "viridis"), ax=axes, label=TITLES.get(names[colour], names[colour]))
+    for trial, marker, ring, label in ((default_trial(trials), "s", ORANGE, "default"), (winner, "o", BLUE, "winner")):
         if trial is not None:
-            style: dict[str, Any] = {"facecolors": "none", "edgecolors": edge, "linewidths": 2.2}
+            style: dict[str, Any] = {"facecolors": "none", "edgecolors": ring, "linewidths": 2.2}
             axes.scatter(trial.values[x], trial.values[y], marker=marker, s=210, label=label, zorder=4, **style)
     axes.set_xlabel(TITLES.get(names[x], names[x]))
     axes.set_ylabel(TITLES.get(names[y], names[y]))

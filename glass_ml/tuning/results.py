@@ -67,7 +67,7 @@ def trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
     if trial.state == TrialState.COMPLETE:
         row |= {"values": dict(zip(names, trial.values, strict=True)), "keeps_limits": feasible(trial)}
     else:
-        row["why"] = trial.user_attrs.get("pruned", "")
+        row["why"] = trial.user_attrs.get("pruned", "its process died every time")
     return row
 
 

@@ -25,6 +25,15 @@ def leaves(cls: type, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def require_key(config: Any, key: str, where: str) -> None:
+    """Raise InputError, naming the closest, where a dotted key is no setting of a dataclass."""
+    known = leaves(type(config))
+    if key not in known:
+        close = difflib.get_close_matches(key, known, 1)
+        mend = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+        raise InputError(f"no setting '{key}'", where, mend)
+
+
 def value_of(config: Any, key: str) -> Any:
     """The setting that a dotted key names."""
     for name in key.split("."):
@@ -43,13 +52,9 @@ def with_settings(config: T, settings: Mapping[str, Any], where: str) -> T:
     Raises:
         InputError: a key that is not known, or a value that the setting cannot have.
     """
-    known = leaves(type(config))
     content = as_mapping(config)
     for key, value in settings.items():
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            mend = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
-            raise InputError(f"no setting '{key}'", where, mend)
+        require_key(config, key, where)
         *outer, name = key.split(".")
         place = content
         for part in outer:

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from glass_ml.errors import InputError
 from glass_ml.tuning.config import Axis
-from glass_ml.tuning.settings import leaves, value_of, with_settings
+from glass_ml.tuning.settings import leaves, require_key, value_of, with_settings
 
 Check = Callable[[Any], object]
 """Raises InputError for settings that cannot be used together."""
@@ -31,7 +31,7 @@ def read_space(config: Any, axes: Mapping[str, Axis], where: str, check: Check) 
         raise InputError("no setting to tune", where, "name at least one, with low and high or choices")
     space = {}
     for key, axis in axes.items():
-        with_settings(config, {key: value_of(config, key) if key in leaves(type(config)) else None}, where)
+        require_key(config, key, where)
         place, default = f"{where}.{key}", value_of(config, key)
         space[key] = _distribution(axis, leaves(type(config))[key], place)
         for name, value in _ends(axis, space[key]):
@@ -67,7 +67,7 @@ def _distribution(axis: Axis, hint: Any, where: str) -> BaseDistribution:
         return FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
     numbers = {"low": axis.low, "high": axis.high, "step": 1.0 if axis.step is None else axis.step}
     for name, value in numbers.items():
-        if not value.is_integer():
+        if value != int(value):
             raise InputError(f"{value:g} is not an integer", f"{where}.{name}", "this setting counts something")
     return IntDistribution(int(axis.low), int(axis.high), log=axis.log, step=int(numbers["step"]))
 

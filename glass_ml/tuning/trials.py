@@ -18,7 +18,7 @@ from glass_ml.tracking.runs import may_be_alive
 from glass_ml.tuning.sampler import place_of
 
 PROCESS, RETRY, ERROR = "process", "retry_of", "error"
-MOST_TRIES = 3
+MOST_TRIES = 10
 """How often settings are tried whose process dies: they may be what kills it."""
 
 GRACE = timedelta(minutes=1)
@@ -67,17 +67,19 @@ def give_up(study: Study, trial: Trial, why: str) -> None:
 def reap(study: Study, space: Space) -> None:
     """Have the trials of dead processes fail, and their settings wait to be tried again.
 
-    Both steps can be repeated: a kill between them loses nothing and doubles nothing.
+    Both steps can be repeated: a kill between them loses nothing and doubles nothing. Settings that have killed their
+    process too often count as a trial that ended early.
     """
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _dead(trial):
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    known = study.get_trials(deepcopy=False)
+    for trial in [t for t in known if t.state == TrialState.RUNNING and _dead(t)]:
+        state = TrialState.FAIL if _tries(trial, known) < MOST_TRIES else TrialState.PRUNED
+        study.tell(trial.number, state=state, skip_if_finished=True)
     known = study.get_trials(deepcopy=False)
     again = {t.user_attrs.get(RETRY) for t in known}
     for trial in known:
         settings = _settings(trial, space)
         died = trial.state == TrialState.FAIL and ERROR not in trial.user_attrs
-        if died and settings and trial.number not in again and _tries(trial, known) < MOST_TRIES:
+        if died and settings and trial.number not in again:
             kept = {k: v for k, v in trial.user_attrs.items() if k != PROCESS}
             study.enqueue_trial(settings, user_attrs={**kept, RETRY: trial.number})
 

@@ -1,0 +1,77 @@
+"""A sweep in small: an untrained prior, hidden crystals, inversions of seconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+TUNING = """
+      winner: tuned/a-Si.yaml
+      space:
+        guidance.largest: {low: 0.05, high: 0.5, log: true}
+        step.kept: {low: -0.8, high: 0.4}
+        schedule.steps: {low: 4, high: 10, step: 2}
+      targets:
+        g(r): {reference: hidden.extxyz, fit: [g(r)], validate: [X-ray, EXAFS]}
+      seeds: [0, 1, 2]
+      n_atoms: 32
+      startup: 3
+      limits: {too_close: 1.0, defects: 2.0}
+"""
+RECIPE = """\
+systems:
+  a-Si:
+    target: {{reference: hidden.extxyz}}
+    sampling: {{schedule: {{steps: 8}}, guidance: {{largest: 0.3}}}}
+    study: {{edges: [Si K], r_max: 4.0, q_range: [1.5, 10]}}
+    tuning: {tuning}
+"""
+
+
+def write_recipe(project: Path, tuning: str = TUNING) -> None:
+    (project / "params.yaml").write_text(RECIPE.format(tuning=tuning))
+
+
+def study_of(folder: Path) -> optuna.Study:
+    from glass_ml.tuning.storage import open_storage
+
+    manifest = json.loads((folder / "sweep.json").read_text())
+    return optuna.load_study(study_name=manifest["study"], storage=open_storage(str(folder / "journal.log")))
+
+
+def finished_numbers(study: optuna.Study) -> list[int]:
+    done = (TrialState.COMPLETE, TrialState.PRUNED)
+    return [t.number for t in study.get_trials(deepcopy=False) if t.state in done]
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    line = [sys.executable, "-m", "glass_ml.cli.main", "tune", "a-Si", *arguments]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 90.0):
+    """The value of `condition` once it is true; fails when the process ends first."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until, "it never came to that"
+        time.sleep(0.02)
+    return found
+
+
+def running_process(study: optuna.Study) -> int | None:
+    """The number of a process that is at work on a trial."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if "process" in trial.user_attrs and trial.params:
+            return int(trial.user_attrs["process"].split(":")[1])
+    return None
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)

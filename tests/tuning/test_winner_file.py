@@ -1,0 +1,83 @@
+"""Who wins a sweep, and that inversions use the winner."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from glass_ml.cli.main import main
+from glass_ml.errors import InputError
+from glass_ml.stages.invert import settings_of
+from glass_ml.stages.params import system_config
+from glass_ml.tuning.choice import choose, score
+from glass_ml.tuning.winner import Winner, read_winner, write_winner
+
+
+def trials(*rows: tuple, single: bool = False) -> list[FrozenTrial]:
+    """Complete trials of (held_out, realism, calls[, broken limit]); the first one has the default settings."""
+    study = optuna.create_study(directions=["minimize"] * (1 if single else 3))
+    for k, row in enumerate(rows):
+        values = row[:1] if single else row[:3]
+        limits = {"constraints:defects": row[3]} if len(row) > 3 else {}
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE, values=values, user_attrs={"default": k == 0}, system_attrs=limits
+            )
+        )  # fmt: skip
+    return study.get_trials()
+
+
+@pytest.mark.parametrize(
+    "rows, winner",
+    [
+        ([(0.2, 2.0, 100), (0.1, 2.0, 100), (0.15, 2.0, 100)], 1),  # least misfit and realism together
+        ([(0.2, 2.0, 100), (0.1, 3.0, 100), (0.12, 2.0, 100)], 2),
+        ([(0.2, 2.0, 100), (0.1, 1.0, 101), (0.19, 1.9, 90)], 2),  # not at more calls
+        ([(0.2, 2.0, 100), (0.1, 1.0, 100, 0.5), (0.19, 1.9, 90, -0.1)], 2),  # not beyond a limit
+        ([(0.2, 2.0, 100), (0.1, 1.0, 100), (0.1005, 1.0, 60)], 2),  # as good within 1 %, for fewer calls
+        ([(0.2, 2.0, 100), (0.1995, 2.0, 100)], 0),  # as good: the default stays
+        ([(0.2, 2.0, 100, 0.1), (0.3, 3.0, 80)], 1),  # the default breaks a limit
+        ([(0.2, 2.0, 100, 0.1), (0.1, 1.0, 90, 0.1)], None),
+    ],
+)
+def test_the_rule(rows: list[tuple], winner: int | None) -> None:
+    found = choose(trials(*rows))
+    assert (found.number if found else None) == winner
+
+
+def test_of_trainings_the_least_loss_wins() -> None:
+    rows = trials((0.3,), (0.2,), (0.25,), single=True)
+    assert choose(rows).number == 1 and score(rows[1], rows[0]) == pytest.approx(2 / 3)
+
+
+def test_no_default_no_winner() -> None:
+    assert choose(trials((0.2, 2.0, 100), (0.1, 1.0, 90))[1:]) is None
+
+
+def test_inversions_use_the_settings_of_the_file(sweep_project: Path, capsys: pytest.CaptureFixture) -> None:
+    before = system_config("a-Si")
+    assert settings_of("a-Si")[0] == before.sampling
+    file = Path("tuned/a-Si.yaml")
+    chosen = Winner("a-Si", {"step.kept": 0.25, "schedule.steps": 6}, {"study": "a-Si-1", "trial": 4})
+    write_winner(file, chosen, "tune a-Si")
+    assert read_winner(file, "a-Si") == chosen
+    sampling = settings_of("a-Si")[0]
+    assert (sampling.step.kept, sampling.schedule.steps) == (0.25, 6)
+    assert sampling.guidance == before.sampling.guidance
+    assert system_config("a-Si", tuned=False) == before
+    command = ["invert", "targets/a-Si/target.yaml", "-n", "1", "--atoms", "32", "--no-track", "--out", "a"]
+    assert main(command) == 0
+    assert '"network_calls": 6' in Path("a/metrics.json").read_text()
+
+    write_winner(file, Winner("a-Si"), "tune a-Si")  # nothing chosen
+    assert system_config("a-Si") == before
+    file.write_text("system: a-Si\nsettings: {step.kpt: 0.1}\n")
+    with pytest.raises(InputError, match=r"tuned/a-Si\.yaml: settings: no setting 'sampling\.step\.kpt'"):
+        system_config("a-Si")
+    file.write_text("system: a-SiO2\nsettings: {}\n")
+    with pytest.raises(InputError, match=r"tuned/a-Si\.yaml: holds settings of 'a-SiO2'"):
+        system_config("a-Si")
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "holds settings of 'a-SiO2'" in capsys.readouterr().err
