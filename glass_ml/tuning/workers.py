@@ -86,14 +86,15 @@ class Sweep:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.lock():
-            study = optuna.create_study(
-                study_name=self.name,
-                storage=open_storage(self.storage),
-                directions=["minimize"] * len(self.objectives),
-                sampler=PlacedSampler(self.seed, self.startup),
-                pruner=self.pruner,
-                load_if_exists=True,
-            )
+            storage = open_storage(self.storage)
+            options: dict[str, Any] = {"sampler": PlacedSampler(self.seed, self.startup), "pruner": self.pruner}
+            try:
+                study = optuna.load_study(study_name=self.name, storage=storage, **options)
+            except KeyError:
+                directions = ["minimize"] * len(self.objectives)
+                study = optuna.create_study(
+                    study_name=self.name, storage=storage, directions=directions, load_if_exists=True, **options
+                )
             if len(self.objectives) > 1 and study.metric_names != list(self.objectives):
                 study.set_metric_names(list(self.objectives))
             reap(study, self.space)
