@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from glass_ml.priors.module import TrainingConfig
 from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.noise import NoiseConfig
 from glass_ml.priors.training import train_prior
+from glass_ml.tuning.objective import DEFAULT
 from glass_ml.tuning.settings import with_settings
 from glass_ml.tuning.trials import RETRY
 
@@ -98,7 +101,9 @@ class PriorObjective:
             settings = with_settings(self.base, trial.params, "trial")
         except InputError as error:
             raise TrialPruned(f"impossible settings: {error}") from None
-        state = self.folder / f"training-{first_try(study, trial)}"
+        state = self.folder / f"training-{study.study_name}-{first_try(study, trial)}"
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
         try:
             losses = train_prior(
                 StructureFile(self.data),
@@ -108,7 +113,7 @@ class PriorObjective:
                 network=settings.network,
                 noise=settings.noise,
                 training=settings.training,
-                loggers=[Watch(study, trial, bool(trial.user_attrs.get("default")))],
+                loggers=[Watch(study, trial, bool(trial.user_attrs.get(DEFAULT)))],
                 progress=False,
             )
         except TrialPruned:
