@@ -21,7 +21,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_text, write_json
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.lineage import canonical_json
-from glass_ml.tracking.runs import KEY, PROCESS, Run, find_run, flatten, process_identity, start_run
+from glass_ml.tracking.runs import KEY, PROCESS, Run, flatten, process_identity, start_run
 from glass_ml.tracking.store import Store, open_store, tracking_uri
 from glass_ml.tuning.results import IMPORTANCE, PARETO, RESULT, trial_row
 from glass_ml.tuning.storage import open_storage
@@ -83,8 +83,11 @@ def record_sweep(folder: Path | str, *, running: bool = False, store: Store | No
         if running:
             store.client.update_run(parent.id, "RUNNING")
             parent.set_tags({PROCESS: process_identity(os.getpid())})
+        there = _recorded(parent)
         for trial in trials:
-            _child(parent, manifest, trial)
+            key = sha256_text(canonical_json([manifest["study"], trial.number]))
+            if key not in there:
+                _record_child(parent, manifest, trial, key)
         whole = len(trials) >= manifest["trials"]
         if whole:
             _outcome(parent, folder)
@@ -144,10 +147,19 @@ def _parent(store: Store, manifest: Mapping[str, Any]) -> Run:
         return run
 
 
-def _child(parent: Run, manifest: Mapping[str, Any], trial: FrozenTrial) -> None:
-    key = sha256_text(canonical_json([manifest["study"], trial.number]))
-    if find_run(parent.store, KEY, key):
-        return
+def _recorded(parent: Run) -> set[str]:
+    """The keys of the trials that have a finished run."""
+    client, token, keys = parent.store.client, None, set[str]()
+    query = f"tags.`mlflow.parentRunId` = '{parent.id}' AND attributes.status = 'FINISHED'"
+    while True:
+        page = client.search_runs([parent.store.experiments["tuning"]], query, max_results=1000, page_token=token)
+        keys |= {run.data.tags[KEY] for run in page if KEY in run.data.tags}
+        token = page.token
+        if not token:
+            return keys
+
+
+def _record_child(parent: Run, manifest: Mapping[str, Any], trial: FrozenTrial, key: str) -> None:
     row = trial_row(trial, manifest["objectives"])
     labels: dict[str, Any] = {name: row[name] for name in ("state", "default", "keeps_limits", "why") if name in row}
     prefix = "sampling." if "calls" in manifest["objectives"] else ""

@@ -6,8 +6,12 @@ it; where that process is dead, the trial has failed and its settings wait to be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 from optuna import Study, Trial
@@ -17,12 +21,17 @@ from optuna.trial import FrozenTrial, TrialState
 from glass_ml.tracking.runs import may_be_alive
 from glass_ml.tuning.sampler import place_of
 
-PROCESS, RETRY, ERROR = "process", "retry_of", "error"
+PROCESS, RETRY, ERROR, SIGN = "process", "retry_of", "error", "sign_of_life"
 MOST_TRIES = 10
 """How often settings are tried whose process dies: they may be what kills it."""
 
 GRACE = timedelta(minutes=1)
 """How long a trial may run before it says which process has it."""
+
+SILENCE = 600.0
+"""Seconds without a sign of life after which a trial on another machine is taken for lost."""
+
+SIGN_EVERY = 60.0  # s, between two signs of life
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 Space = Mapping[str, BaseDistribution]
@@ -61,17 +70,63 @@ def claim(study: Study, space: Space, trials: int, process: str) -> Trial | None
 def give_up(study: Study, trial: Trial, why: str) -> None:
     """End a trial that does not count, for a reason that is kept."""
     trial.set_user_attr(ERROR, why)
-    study.tell(trial, state=TrialState.FAIL)
+    study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def reap(study: Study, space: Space) -> None:
-    """Have the trials of dead processes fail, and their settings wait to be tried again.
+class Silence:
+    """Which running trials have given no sign of life for long, by the clock of the process that looks.
+
+    Args:
+        limit: seconds.
+        clock: in seconds.
+    """
+
+    def __init__(self, limit: float = SILENCE, clock: Callable[[], float] = time.monotonic):
+        self.limit, self.clock = limit, clock
+        self._heard: dict[int, tuple[Any, float]] = {}
+
+    def __call__(self, study: Study) -> set[int]:
+        """Their numbers."""
+        now, lost = self.clock(), set()
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            sign = trial.user_attrs.get(SIGN)
+            before, since = self._heard.get(trial.number, (None, now))
+            if trial.number not in self._heard or before != sign:
+                self._heard[trial.number] = sign, now
+            elif now - since > self.limit:
+                lost.add(trial.number)
+        return lost
+
+
+@contextmanager
+def signs_of_life(trial: Trial, every: float = SIGN_EVERY) -> Iterator[None]:
+    """Have a trial give a sign of life every minute inside the block."""
+    done = threading.Event()
+
+    def beat() -> None:
+        for number in count(1):
+            if done.wait(every):
+                return
+            with suppress(Exception):  # the storage may be away for a while
+                trial.set_user_attr(SIGN, number)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def reap(study: Study, space: Space, lost: Collection[int] = ()) -> None:
+    """Have the trials of dead processes fail, and those that are `lost`; their settings wait to be tried again.
 
     Both steps can be repeated: a kill between them loses nothing and doubles nothing. Settings that have killed their
     process too often count as a trial that ended early.
     """
     known = study.get_trials(deepcopy=False)
-    for trial in [t for t in known if t.state == TrialState.RUNNING and _dead(t)]:
+    for trial in [t for t in known if t.state == TrialState.RUNNING and (t.number in lost or _dead(t))]:
         state = TrialState.FAIL if _tries(trial, known) < MOST_TRIES else TrialState.PRUNED
         study.tell(trial.number, state=state, skip_if_finished=True)
     known = study.get_trials(deepcopy=False)
@@ -80,7 +135,7 @@ def reap(study: Study, space: Space) -> None:
         settings = _settings(trial, space)
         died = trial.state == TrialState.FAIL and ERROR not in trial.user_attrs
         if died and settings and trial.number not in again:
-            kept = {k: v for k, v in trial.user_attrs.items() if k != PROCESS}
+            kept = {k: v for k, v in trial.user_attrs.items() if k not in (PROCESS, SIGN)}
             study.enqueue_trial(settings, user_attrs={**kept, RETRY: trial.number})
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,7 +20,9 @@ import torch
 from filelock import FileLock
 from optuna import Study, Trial, TrialPruned
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from tqdm import tqdm
 
@@ -29,7 +31,7 @@ from glass_ml.tracking.runs import process_identity
 from glass_ml.tuning.objective import DEFAULT
 from glass_ml.tuning.sampler import PlacedSampler
 from glass_ml.tuning.storage import open_storage
-from glass_ml.tuning.trials import claim, finished, give_up, reap, unclaimed
+from glass_ml.tuning.trials import Silence, claim, finished, give_up, reap, signs_of_life, unclaimed
 
 LOOK_EVERY = 0.5  # s, between two looks at the trials
 MOST_DEATHS = 5
@@ -91,7 +93,7 @@ class Sweep:
             try:
                 study = optuna.load_study(study_name=self.name, storage=storage, **options)
             except KeyError:
-                directions = ["minimize"] * len(self.objectives)
+                directions = [StudyDirection.MINIMIZE] * len(self.objectives)
                 study = optuna.create_study(
                     study_name=self.name, storage=storage, directions=directions, load_if_exists=True, **options
                 )
@@ -121,13 +123,13 @@ def run_sweep(
     study = sweep.open()
     done = len(finished(study))
     processes: list[BaseProcess] = []
-    deaths = 0
+    deaths, silent = 0, Silence()
     bar = tqdm(total=sweep.trials, initial=min(done, sweep.trials), unit="trial", disable=not progress, smoothing=0.1)
     try:
         with closing(bar):
             while done < sweep.trials:
                 with sweep.lock():
-                    reap(study, sweep.space)
+                    reap(study, sweep.space, silent(study))
                     open_trials = unclaimed(study, sweep.trials)
                 deaths = _bury(processes, deaths)
                 for _ in range(min(workers - len(processes), open_trials)):
@@ -189,13 +191,20 @@ def work(sweep: Sweep) -> None:
             trial = claim(study, sweep.space, sweep.trials, process)
         if trial is None:
             return
-        try:
+        with suppress(UpdateFinishedTrialError):  # it was taken for lost, and is another's now
+            do(sweep, study, trial)
+
+
+def do(sweep: Sweep, study: Study, trial: Trial) -> None:
+    """Do one trial and keep what came out."""
+    try:
+        with signs_of_life(trial):
             values = sweep.objective(study, trial)
-        except TrialPruned as reason:
-            trial.set_user_attr("pruned", str(reason))
-            study.tell(trial, state=TrialState.PRUNED)
-        except Exception as error:
-            give_up(study, trial, f"{type(error).__name__}: {error}"[:500])
-            raise
-        else:
-            study.tell(trial, list(values))
+    except TrialPruned as reason:
+        trial.set_user_attr("pruned", str(reason))
+        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+    except Exception as error:
+        give_up(study, trial, f"{type(error).__name__}: {error}"[:500])
+        raise
+    else:
+        study.tell(trial, list(values), skip_if_finished=True)

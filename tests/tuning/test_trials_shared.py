@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import optuna
@@ -15,8 +16,8 @@ from glass_ml.tracking.runs import process_identity
 from glass_ml.tuning import workers
 from glass_ml.tuning.sampler import PlacedSampler
 from glass_ml.tuning.storage import open_storage, without_password
-from glass_ml.tuning.trials import MOST_TRIES, claim, finished, reap, unclaimed
-from glass_ml.tuning.workers import Sweep, work
+from glass_ml.tuning.trials import MOST_TRIES, Silence, claim, finished, reap, signs_of_life, unclaimed
+from glass_ml.tuning.workers import Sweep, do, work
 
 SPACE = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1)}
 DEAD = process_identity(2**22 + 1)
@@ -107,6 +108,36 @@ def test_a_trial_is_not_taken_from_a_process_on_another_machine(tmp_path: Path) 
     claim(study, SPACE, 1, "elsewhere:1:1")
     assert claim(study, SPACE, 1, alive()) is None
     assert [t.state for t in study.get_trials()] == [TrialState.RUNNING]
+
+
+def test_a_machine_that_is_silent_for_long_has_lost_its_trial(tmp_path: Path) -> None:
+    study = sweep_of(tmp_path, str(tmp_path / "journal.log")).open()
+    trial = claim(study, SPACE, 1, "elsewhere:1:1")
+    now = [0.0]
+    silent = Silence(limit=10, clock=lambda: now[0])
+    assert silent(study) == set()
+    now[0] = 9
+    trial.set_user_attr("sign_of_life", 1)
+    assert silent(study) == set()
+    now[0] = 18
+    assert silent(study) == set()
+    now[0] = 20
+    assert silent(study) == {0}
+    reap(study, SPACE, silent(study))
+    again = claim(study, SPACE, 1, alive())
+    assert again.params == trial.params and "sign_of_life" not in again.user_attrs
+    do(sweep_of(tmp_path, ""), study, again)
+    do(sweep_of(tmp_path, ""), study, trial)  # the first is back, too late
+    assert [t.number for t in finished(study)] == [1]
+
+
+def test_a_trial_at_work_gives_signs_of_life(tmp_path: Path) -> None:
+    study = sweep_of(tmp_path, str(tmp_path / "journal.log")).open()
+    trial = claim(study, SPACE, 1, alive())
+    with signs_of_life(trial, every=0.001):
+        until = time.monotonic() + 10
+        while study.get_trials()[0].user_attrs.get("sign_of_life", 0) < 2:
+            assert time.monotonic() < until
 
 
 def test_a_resumed_sweep_equals_one_that_was_never_stopped(
