@@ -119,7 +119,7 @@ def importance_figure(importance: Mapping[str, Mapping[str, float]]) -> Figure:
                 axes.annotate(f"{value:.0f}", (value, y), (3, 0), textcoords="offset points", va="center", fontsize=8.5)
         axes.set_yticks(range(len(keys)), keys)
         axes.grid(visible=False, axis="y")
-        axes.set_xlim(0, 112)
+        axes.set_xlim(0, 115 * max(max(values.values()) for values in importance.values()))
         axes.set_xlabel("share of the variation between trials, %")
         if len(objectives) > 1:
             axes.legend(loc="lower right")

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_text, write_json
@@ -23,7 +23,9 @@ from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.lineage import canonical_json
 from glass_ml.tracking.runs import KEY, PROCESS, Run, flatten, process_identity, start_run
 from glass_ml.tracking.store import Store, open_store, tracking_uri
+from glass_ml.tuning.objective import items_of
 from glass_ml.tuning.results import IMPORTANCE, PARETO, RESULT, trial_row
+from glass_ml.tuning.score import total
 from glass_ml.tuning.storage import open_storage
 from glass_ml.tuning.trials import finished
 
@@ -90,7 +92,7 @@ def record_sweep(folder: Path | str, *, running: bool = False, store: Store | No
                 _record_child(parent, manifest, trial, key)
         whole = len(trials) >= manifest["trials"]
         if whole:
-            _outcome(parent, folder)
+            _outcome(parent, folder, manifest["study"])
         if not running:
             store.client.set_terminated(parent.id, "FINISHED" if whole else "KILLED")
     return parent.id
@@ -168,19 +170,22 @@ def _record_child(parent: Run, manifest: Mapping[str, Any], trial: FrozenTrial, 
         stage="tune", system=manifest["system"], name=f"trial {trial.number}", store=parent.store, params=settings,
         tags={"trial": trial.number, **labels}, key=key, parent=parent.id,
     ) as run:  # fmt: skip
-        measured = {n: v for n, v in trial.user_attrs.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-        run.log_metrics({**measured, **row.get("values", {})})
+        measured = {n: v for n, v in trial.user_attrs.items() if isinstance(v, float)}
+        so_far = items_of(trial.user_attrs) if trial.state == TrialState.PRUNED else []
+        run.log_metrics({**measured, **(total(so_far) if so_far else {}), **row.get("values", {})})
         for step, loss in trial.intermediate_values.items():
             run.log_metrics({"val/loss": loss}, step)
 
 
-def _outcome(parent: Run, folder: Path) -> None:
-    for name in (RESULT, PARETO, IMPORTANCE):
-        if (folder / name).is_file():
-            parent.log_artifact(folder / name)
+def _outcome(parent: Run, folder: Path, study: str) -> None:
     if not (folder / RESULT).is_file():
         return
     result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    if result["study"] != study:  # that of an earlier sweep in the same folder
+        return
+    for name in (RESULT, PARETO, IMPORTANCE):
+        if (folder / name).is_file():
+            parent.log_artifact(folder / name)
     rows = {row["number"]: row for row in result["trials"]}
     parent.set_tags({label: result[label] for label in ("default", "winner")})
     chosen = {label: rows[result[label]]["values"] for label in ("default", "winner") if result[label] in rows}
