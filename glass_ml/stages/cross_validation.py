@@ -57,8 +57,7 @@ def cross_validate(target_file: Path | str, out: Path | str, *, track: bool = Tr
     result = {"target": str(target.path), "rows": rows}
     write_json(out / RESULT, result)
     if track:
-        factors = left_out_factors(result)
-        record("cross-validation", out, metrics={clean_name(f"R without {k}"): v for k, v in factors.items()})
+        record("cross-validation", out, metrics=parent_metrics(result))
     return result
 
 
@@ -86,6 +85,11 @@ def left_out_factors(result: Mapping[str, Any]) -> dict[str, float]:
     """R of each measurement in the inversion that did not see it."""
     rows = result.get("rows", ())
     return {r["left_out"]: r["measurements"][r["left_out"]]["r_factor"] for r in rows if r["left_out"] is not None}
+
+
+def parent_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """Those factors by the names that MLflow takes."""
+    return {clean_name(f"R without {k}"): v for k, v in left_out_factors(result).items()}
 
 
 def matrix_text(result: Mapping[str, Any]) -> str:
