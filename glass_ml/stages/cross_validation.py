@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 
 from glass_ml.errors import InputError
-from glass_ml.files import sha256_text, write_json, write_text
+from glass_ml.files import write_json, write_text
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.stages.invert import invert
-from glass_ml.tracking.lineage import canonical_json
-from glass_ml.tracking.runs import clean_name, start_run
+from glass_ml.stages.sync import record
+from glass_ml.tracking.cross_validation import RESULT
+from glass_ml.tracking.runs import clean_name
 
-RESULT = "cross-validation.json"
 ALL = "all fitted"
 
 
@@ -48,25 +48,16 @@ def cross_validate(target_file: Path | str, out: Path | str, *, track: bool = Tr
         for number, left_out in enumerate((None, *fitted))
     }
 
-    def run_all(tags: Mapping[str, str] | None) -> dict[str, Any]:
-        rows = []
-        for left_out, (file, folder) in files.items():
-            metrics = invert(file, folder, track=track, tags=tags, **options)
-            if not metrics:  # another process of this command speaks
-                return {}
-            rows.append({"left_out": left_out, "folder": folder.name, "measurements": metrics["measurements"]})
-        return {"target": str(target.path), "rows": rows}
-
+    rows = []
+    for left_out, (file, folder) in files.items():
+        metrics = invert(file, folder, track=track, **options)
+        if not metrics:  # another process of this command speaks
+            return {}
+        rows.append({"left_out": left_out, "folder": folder.name, "measurements": metrics["measurements"]})
+    result = {"target": str(target.path), "rows": rows}
+    write_json(out / RESULT, result)
     if track:
-        key = sha256_text(canonical_json(["cross-validation", target.sha256, str(out.resolve())]))
-        name = f"cross-validation {target.path.stem}"
-        with start_run(stage="invert", system=target.system, name=name, key=key) as run:
-            result = run_all({"mlflow.parentRunId": run.id})
-            run.log_metrics({clean_name(f"R without {k}"): v for k, v in left_out_factors(result).items()})
-    else:
-        result = run_all(None)
-    if result:
-        write_json(out / RESULT, result)
+        record("cross-validation", out, metrics=parent_metrics(result))
     return result
 
 
@@ -94,6 +85,11 @@ def left_out_factors(result: Mapping[str, Any]) -> dict[str, float]:
     """R of each measurement in the inversion that did not see it."""
     rows = result.get("rows", ())
     return {r["left_out"]: r["measurements"][r["left_out"]]["r_factor"] for r in rows if r["left_out"] is not None}
+
+
+def parent_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """Those factors by the names that MLflow takes."""
+    return {clean_name(f"R without {k}"): v for k, v in left_out_factors(result).items()}
 
 
 def matrix_text(result: Mapping[str, Any]) -> str:

@@ -17,8 +17,9 @@ from glass_ml.measurements.target import load_target
 from glass_ml.sampling.config import SamplingConfig
 from glass_ml.stages.originality import originality
 from glass_ml.stages.outputs import compare_with_target, measurement_metrics
+from glass_ml.stages.sync import record
 from glass_ml.structures.io import from_atoms, read_frames, read_structures
-from glass_ml.tracking.inversions import load_lineage, log_evaluation
+from glass_ml.tracking.inversions import load_lineage
 
 
 def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: bool = True) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
     result["verdict"] = verdict(result).headline
     write_json(folder / "evaluation.json", result)
     if track:
-        log_evaluation(folder, evidence(result))
+        record("evaluation", folder, metrics=evidence(result))
     return result
 
 

@@ -25,9 +25,9 @@ from glass_ml.stages.devices import Devices, first_process
 from glass_ml.stages.outputs import finished_metrics, measurement_entries, write_inversion
 from glass_ml.stages.params import PARAMS, InversionConfig, system_config, system_names
 from glass_ml.stages.replicas import compute_replicas
+from glass_ml.stages.sync import record
 from glass_ml.structures.packing import atom_counts, random_packing
 from glass_ml.structures.random import generator
-from glass_ml.tracking.inversions import log_inversion
 from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage
 from glass_ml.tracking.registry import resolve_model
 
@@ -53,7 +53,8 @@ def invert(
     Settings that are None come from params.yaml where it knows the target's system, else from the defaults.
     Finished replicas of an interrupted inversion are kept; a finished inversion is not made again. Replicas are
     computed by `processes` on this machine's cores, or by `devices` where any are stated; how many does not enter
-    the result. Under a launcher the first process writes, and the others return nothing. `tags` are those of its run.
+    the result. Under a launcher the first process writes, and the others return nothing. `tags` are those of its run,
+    which is kept for `glass-ml sync` where the tracking server does not answer.
 
     Raises:
         InputError: anything in the target, the model or the numbers that cannot be used.
@@ -118,7 +119,7 @@ def invert(
     if not first_process():
         return {}
     if track:
-        log_inversion(out, tags=tags)
+        record("inversion", out, tags=dict(tags or {}))
     return metrics
 
 

@@ -20,6 +20,7 @@ from glass_ml.errors import InputError
 from glass_ml.tracking.data import content_md5, recorded_data
 from glass_ml.tracking.inversions import IDENTITY
 from glass_ml.tracking.lineage import model_sha256
+from glass_ml.tracking.outbox import pending
 from glass_ml.tracking.project import UNKNOWN, code_identity, is_project, worktree
 from glass_ml.tracking.registry import is_checkpoint, version_folder, versions
 from glass_ml.tracking.runs import reap
@@ -50,7 +51,17 @@ def examine(root: Path | str | None = None) -> list[Finding]:
         root: the project (default: around the current folder).
     """
     root = worktree(root)
-    parts: list[Callable[[Path], Iterator[Finding]]] = [_python, _torch, _lammps, _git, _dvc, _data, _models, _store]
+    parts: list[Callable[[Path], Iterator[Finding]]] = [
+        _python,
+        _torch,
+        _lammps,
+        _git,
+        _dvc,
+        _data,
+        _models,
+        _outbox,
+        _store,
+    ]
     findings = []
     for part in parts:
         try:
@@ -139,6 +150,11 @@ def _models(root: Path) -> Iterator[Finding]:
                 yield Finding(f"model {folder.name}", "ok", f"sha256 {model_sha256(folder)[:12]}")
         else:
             yield Finding(f"model {folder.name}", "note", "not finished: 'glass-ml train' goes on with it")
+
+
+def _outbox(root: Path) -> Iterator[Finding]:
+    if waiting := pending(root):
+        yield Finding("outbox", "note", f"{len(waiting)} not recorded yet: 'glass-ml sync' sends them")
 
 
 def _store(root: Path) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.model_card import CARD_FILE, card_text
 from glass_ml.tracking.project import code_identity, worktree
 from glass_ml.tracking.runs import Run, flatten, numbers, start_run
-from glass_ml.tracking.store import Store, open_store
+from glass_ml.tracking.store import Store, open_store, reached
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -378,8 +378,9 @@ def _resolve_registered(uri: str, store: Store | None) -> ResolvedModel:
     if not name or not which:
         raise InputError(f"'{uri}' is not a model URI", mend="write models:/NAME@ALIAS or models:/NAME/VERSION")
     store = store or open_store()
-    version = get_version(store, name, which)
-    folder = version_folder(store, version)
+    with reached(store.uri):
+        version = get_version(store, name, which)
+        folder = version_folder(store, version)
     if folder is None:
         raise InputError(
             f"version {version.version} of {name} is registered, but its files are gone or changed",

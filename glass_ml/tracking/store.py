@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from filelock import FileLock
 
@@ -32,6 +32,11 @@ QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A server that is down is said after seconds; MLflow by itself would try for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "300",
 }
 LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -41,6 +46,10 @@ LOCATIONS = (
     ("model_versions", "storage_location"),
 )
 """Columns in which MLflow keeps absolute paths."""
+
+
+class StoreUnreachable(InputError):
+    """The tracking server, or the database behind the store, does not answer."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,46 @@ def store_exists(root: Path | str | None = None) -> bool:
     return file is None or file.is_file()
 
 
+def shown_uri(uri: str) -> str:
+    """A URI as it may be printed: without user and password."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+
+
+@contextmanager
+def reached(uri: str) -> Iterator[None]:
+    """Turn a failed connection to the store into one clear error.
+
+    Raises:
+        StoreUnreachable: what the block does needs the store, and it does not answer.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if database(uri) or not _connection_failed(error):
+            raise
+        mend = f"start it, or name another in {VARIABLE}"
+        raise StoreUnreachable("the tracking server cannot be reached", shown_uri(uri), mend) from None
+
+
+def _connection_failed(error: BaseException | None) -> bool:
+    """Whether an error, or what it arose from, is one of the connection and not of the request."""
+    from requests import RequestException
+    from sqlalchemy.exc import OperationalError
+
+    while error is not None:
+        if isinstance(error, RequestException | ConnectionError | OperationalError):
+            return True
+        if getattr(error, "error_code", None) == "TEMPORARILY_UNAVAILABLE":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def silence() -> None:
-    """Keep MLflow from talking, to the network or to the terminal; to be called before it is imported."""
+    """Keep MLflow from talking, to the network or to the terminal, and from waiting; call it before importing it."""
     for key, value in QUIET.items():
         os.environ.setdefault(key, value)
     if "mlflow" in sys.modules:
@@ -123,6 +170,7 @@ def open_store(root: Path | str | None = None) -> Store:
         root: the project (default: `project_root()`).
 
     Raises:
+        StoreUnreachable: it is a server, and does not answer.
         InputError: the store cannot be opened.
     """
     uri = tracking_uri(root)
@@ -139,7 +187,7 @@ def open_store(root: Path | str | None = None) -> Store:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        with _lock(folder, "store"):
+        with _lock(folder, "store"), reached(uri):
             if file and not file.is_file():
                 _create(file)
             elif file:
@@ -148,7 +196,8 @@ def open_store(root: Path | str | None = None) -> Store:
             experiments = {name: _experiment(client, name, _location(uri, folder, name)) for name in EXPERIMENTS}
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise InputError(f"the MLflow store cannot be opened: {cause}", uri, "'glass-ml doctor' says more") from None
+        mend = "'glass-ml doctor' says more"
+        raise InputError(f"the MLflow store cannot be opened: {cause}", shown_uri(uri), mend) from None
     return Store(uri, root, folder, client, experiments)
 
 
@@ -162,9 +211,16 @@ def _location(uri: str, folder: Path, name: str) -> str | None:
 
 
 def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=location)
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:  # another machine has made it in between
+            found = client.get_experiment_by_name(name)
+            if found is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id

@@ -19,6 +19,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
 from glass_ml.structures.io import read_frames
 from glass_ml.tracking.data import content_md5, folder_entries, recorded_data
+from glass_ml.tracking.dvc_store import listing
 from glass_ml.tracking.lineage import (
     MODEL_FILES,
     PREFIX,
@@ -44,7 +45,6 @@ from glass_ml.tracking.store import open_store, store_exists
 OK: Literal["ok"] = "ok"
 CHANGED: Literal["changed"] = "changed"
 NOT_VERIFIED: Literal["not verified"] = "not verified"
-DVC_CACHES = (".dvc/cache/files/md5", "dvc-store/files/md5")
 
 
 @dataclass(frozen=True)
@@ -249,9 +249,8 @@ def _data(lineage: Lineage, root: Path | None) -> Finding:
 
 def _changed_files(folder: Path, root: Path, wanted: str) -> str:
     """Which files of a folder differ from DVC's listing of it, where DVC still has that."""
-    listing = next((f for c in DVC_CACHES if (f := root / c / wanted[:2] / wanted[2:]).is_file()), None)
-    entries = _json(listing) if listing else None
-    if not isinstance(entries, list) or not folder.is_dir():
+    entries = listing(root, wanted)
+    if entries is None or not folder.is_dir():
         return ""
     then = {(e["relpath"], e["md5"]) for e in entries}
     now = {(e["relpath"], e["md5"]) for e in folder_entries(folder, root)}

@@ -1,0 +1,110 @@
+"""What DVC still has of the past: the versions that commits name, and their content by checksum."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from glass_ml.files import sha256_file
+from glass_ml.tracking.data import file_md5
+from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
+from glass_ml.tracking.project import git
+
+DVC_CACHES = (".dvc/cache/files/md5", "dvc-store/files/md5")
+LARGEST = 64 << 20
+"""Bytes of a file that is still hashed in the search for a checksum."""
+
+
+@dataclass(frozen=True)
+class RecordedModel:
+    """A version of a model that `dvc.lock` of a commit names.
+
+    Attributes:
+        path: its folder, relative to the project, with "/".
+        md5: DVC's identity of it.
+        commit: the oldest commit that names it.
+    """
+
+    path: str
+    md5: str
+    commit: str
+
+
+def model_history(root: Path) -> list[RecordedModel]:
+    """Every version of every model that `dvc.lock` of any commit names, oldest first."""
+    log = git(root, "log", "--all", "--date-order", "--reverse", "--format=%H", "--", "dvc.lock") or b""
+    found: dict[tuple[str, str], RecordedModel] = {}
+    for commit in log.decode().split():
+        text = git(root, "show", f"{commit}:./dvc.lock")
+        for path, md5 in _outputs(text or b""):
+            if path.startswith("models/"):
+                found.setdefault((path, md5), RecordedModel(path, md5, commit))
+    return list(found.values())
+
+
+def _outputs(lock: bytes) -> Iterator[tuple[str, str]]:
+    try:
+        stages = (yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}).get("stages") or {}
+        for stage in stages.values():
+            yield from ((str(out["path"]), str(out["md5"])) for out in stage.get("outs", ()) if "md5" in out)
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return  # a lock with a conflict in it, committed by accident
+
+
+def cached(root: Path, md5: str) -> Path | None:
+    """A file of this content in the caches of the project, its content checked; a ".dir" is a listing."""
+    places = (root / cache / md5[:2] / md5[2:] for cache in DVC_CACHES)
+    return next((p for p in places if p.is_file() and file_md5(p) == md5.removesuffix(".dir")), None)
+
+
+def listing(root: Path, md5: str) -> list[dict[str, str]] | None:
+    """DVC's listing of a folder, {"md5", "relpath"} of every file; None where it is not in the caches."""
+    file = cached(root, md5)
+    return json.loads(file.read_text(encoding="utf-8")) if file else None
+
+
+def fetch_model(root: Path, model: RecordedModel, folder: Path) -> bool:
+    """Bring a recorded model into an empty folder, from the caches or else from DVC's remote; whether it is there."""
+    entries = listing(root, model.md5) or []
+    sources = {e["relpath"]: cached(root, e["md5"]) for e in entries if e["relpath"] in MODEL_FILES}
+    if len(sources) == len(MODEL_FILES) and all(sources.values()):
+        for name, source in sources.items():
+            shutil.copyfile(str(source), folder / name)
+        return True
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "model"
+        command = [sys.executable, "-m", "dvc", "get", "-q", "--rev", model.commit, str(root), model.path]
+        done = subprocess.run([*command, "-o", str(out)], cwd=temporary, capture_output=True, check=False)
+        if done.returncode or not all((out / name).is_file() for name in MODEL_FILES):
+            return False
+        for name in MODEL_FILES:
+            shutil.copyfile(out / name, folder / name)
+    return True
+
+
+def find_by_sha256(root: Path, wanted: str) -> Path | None:
+    """A file of this SHA-256 in the caches of the project."""
+    for cache in DVC_CACHES:
+        for file in sorted((root / cache).glob("*/*")):
+            if file.suffix != ".dir" and file.stat().st_size <= LARGEST and sha256_file(file) == wanted:
+                return file
+    return None
+
+
+def find_model(root: Path, wanted: str, folder: Path) -> bool:
+    """Bring the model of this `model_sha256` out of DVC's history into an empty folder; whether it was found."""
+    for model in reversed(model_history(root)):
+        if fetch_model(root, model, folder):
+            if model_sha256(folder) == wanted:
+                return True
+            for name in MODEL_FILES:
+                (folder / name).unlink()
+    return False
