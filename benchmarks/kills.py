@@ -4,9 +4,9 @@
     python benchmarks/kills.py --kills 8 --keep /tmp/killed
 
 A throw-away project with a prior of a few hundred weights does its work in rounds: train, register, tune, invert,
-promote. In every round each command is started, killed with its workers (SIGKILL) at a random moment of the time that it
-takes, so several times, and then run to its end. What must be there after all of it is there once: a training run and a
-version for every round, an inversion for every round, every trial of the sweep with its child run, a holder of
+promote. In every round each command is started, killed with its workers (SIGKILL) at a random moment of the time that
+it takes, so several times, and then run to its end. What must be there after all of it is there once: a training run
+and a version for every round, an inversion for every round, every trial of the sweep with its child run, a holder of
 `production` for every round in an unbroken history. Nothing still runs, and `glass-ml doctor` finds nothing wrong.
 
 Kills are counted only where they hit a living command. The result is benchmarks/results/kills.json.
@@ -219,7 +219,7 @@ def inspect(root: Path, rounds: int) -> dict[str, list[Any]]:
         "versions": [list(range(1, rounds + 1)), sorted(int(v.version) for v in registered)],
         "different contents of versions": [rounds, len({v.tags["model_sha256"] for v in registered})],
         "finished inversions": [rounds, count("invert")],
-        "different structures of inversions": [rounds, len({t["inversion_sha256"] for t in finished if "inversion_sha256" in t})],
+        "different structures of inversions": [rounds, len({t.get("inversion_sha256") for t in finished} - {None})],
         "holders of production": [list(range(1, rounds + 1)), [e.version for e in chain]],
         "numbers of their events": [list(range(1, rounds + 1)), [e.number for e in chain]],
         "production": [rounds, aliases(store, "glass-a-Si").get("production")],
