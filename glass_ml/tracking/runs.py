@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from glass_ml.errors import without_passwords
 from glass_ml.files import write_json
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.project import code_identity
@@ -150,7 +151,7 @@ def start_run(
         status = "KILLED"
         raise
     except BaseException as error:
-        run.set_tags({"error": f"{type(error).__name__}: {error}"[:500]})
+        run.set_tags({"error": without_passwords(f"{type(error).__name__}: {error}")[:500]})
         raise
     finally:
         client.set_terminated(run_id, status)

@@ -15,11 +15,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filelock import FileLock
 
 from glass_ml.errors import InputError
+from glass_ml.tracking.mutex import hold
 from glass_ml.tracking.project import project_root
 
 if TYPE_CHECKING:
@@ -63,9 +64,18 @@ class Store:
 
     @contextmanager
     def lock(self, name: str = "registry") -> Iterator[None]:
-        """Hold a lock between the processes of this machine (re-entrant in a thread)."""
-        with _lock(self.folder, name):
-            yield
+        """Hold a lock between all processes that write into this store (re-entrant in a thread).
+
+        Those of this project's folder are kept apart by a file; where the store is not a local file, those of other
+        folders and machines by `mutex.hold`, which says how far that holds.
+        """
+        lock = _lock(self.folder, name)
+        with lock:
+            if database(self.uri) or lock.lock_counter > 1:
+                yield
+            else:
+                with hold(self.client, name):
+                    yield
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -85,13 +95,26 @@ class Store:
 def tracking_uri(root: Path | str | None = None) -> str:
     """The URI of the store: `$MLFLOW_TRACKING_URI` if set, else the project's database.
 
+    User and password of a server's URI go where MLflow looks for them otherwise, so that nobody writes or shows them.
+
     Raises:
         InputError: the variable names a folder, which MLflow no longer takes.
     """
     named = os.environ.get(VARIABLE)
     if named and urlsplit(named).scheme in ("", "file"):
         raise InputError(f"'{named}' is a folder", VARIABLE, "give a database or server, such as sqlite:///mlflow.db")
-    return named or f"sqlite:///{Path(root or project_root()).resolve() / 'mlruns' / 'mlflow.db'}"
+    if named:
+        return _without_credentials(named)
+    return f"sqlite:///{Path(root or project_root()).resolve() / 'mlruns' / 'mlflow.db'}"
+
+
+def _without_credentials(uri: str) -> str:
+    parts = urlsplit(uri)
+    if not parts.scheme.startswith("http") or parts.username is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def database(uri: str) -> Path | None:
@@ -162,9 +185,16 @@ def _location(uri: str, folder: Path, name: str) -> str | None:
 
 
 def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=location)
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = client.get_experiment_by_name(name)  # another machine was faster
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id
