@@ -57,7 +57,9 @@ def examine(root: Path | str | None = None) -> list[Finding]:
             findings += list(part(root))
         except Exception as error:  # a doctor must get to the end whatever is broken
             name = part.__name__.strip("_")
-            findings.append(Finding(name, "wrong", f"{type(error).__name__}: {' '.join(without_passwords(str(error)).split())}"))
+            findings.append(
+                Finding(name, "wrong", f"{type(error).__name__}: {' '.join(without_passwords(str(error)).split())}")
+            )
     return findings
 
 

@@ -39,8 +39,8 @@ def hold(client: MlflowClient, name: str, *, lease: float = LEASE, timeout: floa
     """Hold the mutex of this name for the block; not re-entrant.
 
     No two callers hold it at once, whatever their machines, unless a holder gives no sign of life for `lease` seconds
-    (its machine sleeps, its network is gone) and comes back: it then finds out at the end, and says so in the log. Clocks
-    are not compared: a caller waits for `lease` seconds of its own.
+    (its machine sleeps, its network is gone) and comes back: it then finds out at the end, and says so in the log.
+    Clocks are not compared: a caller waits for `lease` seconds of its own.
 
     Args:
         client: of the server.

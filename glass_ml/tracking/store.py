@@ -187,14 +187,12 @@ def _location(uri: str, folder: Path, name: str) -> str | None:
 def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    while (found := client.get_experiment_by_name(name)) is None:
         try:
             return client.create_experiment(name, artifact_location=location)
-        except MlflowException as error:
+        except MlflowException as error:  # another machine may be faster
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        found = client.get_experiment_by_name(name)  # another machine was faster
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id
