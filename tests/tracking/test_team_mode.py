@@ -260,6 +260,7 @@ def test_eight_writers_on_two_machines_lose_and_double_nothing(server, clones, b
 def test_the_walk_of_two_people(server, clones, be, capsys):
     from glass_ml.stages.register import register
     from glass_ml.structures.io import read_structures
+    from glass_ml.tracking.lineage import model_sha256
 
     def run(*line):
         capsys.readouterr()
@@ -272,8 +273,9 @@ def test_the_walk_of_two_people(server, clones, be, capsys):
     register("a-Si")
     run("invert", "targets/a-Si/target.yaml", *small, "--out", "out/ada")
     run("evaluate", "out/ada", "--reference", "data/reference.extxyz")
-    shown = json.loads(run("models", "show", NAME, "--json"))
-    version = next(v for v in json.loads(run("models", "list", "--json")) if v["model_sha256"] == shown["model_sha256"])
+    version = next(
+        v for v in json.loads(run("models", "list", "--json")) if v["model_sha256"] == model_sha256("models/a-Si")
+    )
     run("models", "promote", NAME, str(version["version"]), "--to", "champion")
 
     be("bob", second)
