@@ -1,10 +1,19 @@
 """The one error that means: the user's input is at fault."""
 
+import re
+
+PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*@|([?&]password=)[^&\s]*")
+
+
+def without_passwords(text: str) -> str:
+    """A text in which no URI shows its password."""
+    return PASSWORD.sub(lambda found: f"{found[1]}@" if found[2] is None else f"{found[2]}...", text)
+
 
 class InputError(Exception):
     """Input that cannot be used.
 
-    The command line prints it as one line and exits with status 2.
+    The command line prints it as one line and exits with status 2. Passwords in URIs are left out.
 
     Args:
         what: what is wrong, naming the value ("density -0.05 is not positive").
@@ -13,7 +22,7 @@ class InputError(Exception):
     """
 
     def __init__(self, what: str, where: str = "", mend: str = ""):
-        self.what, self.where, self.mend = what, where, mend
+        self.what, self.where, self.mend = map(without_passwords, (what, where, mend))
         super().__init__(str(self))
 
     def __str__(self) -> str:

@@ -33,5 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(arguments.port)]
     artifacts = (store.folder / "artifacts").as_uri()
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # nothing here needs its worker processes
-    command += ["--workers", "1", "--backend-store-uri", store.uri, "--default-artifact-root", artifacts]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri  # not on the command line, which everybody on the machine reads
+    command += ["--workers", "1", "--default-artifact-root", artifacts]
     os.execv(sys.executable, command)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glass_ml.errors import InputError
+from glass_ml.errors import InputError, without_passwords
 from glass_ml.files import sha256_file
 from glass_ml.tracking.cross_validation import log_cross_validation
 from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
 from glass_ml.tracking.outbox import Entry, folder_at, keep, pending, place_of
-from glass_ml.tracking.store import StoreUnreachable, reached, shown_uri, tracking_uri
+from glass_ml.tracking.store import StoreUnreachable, reached, tracking_uri
+from glass_ml.tuning.record import record_sweep
 
 
 def _inversion(folder: Path, payload: dict[str, Any]) -> None:
@@ -28,10 +29,15 @@ def _cross_validation(folder: Path, payload: dict[str, Any]) -> None:
     log_cross_validation(folder, payload["metrics"])
 
 
+def _sweep(folder: Path, payload: dict[str, Any]) -> None:
+    record_sweep(folder)
+
+
 RECORDERS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "inversion": _inversion,
     "evaluation": _evaluation,
     "cross-validation": _cross_validation,
+    "sweep": _sweep,
 }
 """Kind of an entry -> what records it. Each can be called again: what is recorded already stays one run."""
 
@@ -114,4 +120,4 @@ def _send(entry: Entry) -> None:
 
 def destination() -> str:
     """Where `sync` sends to, as it may be printed."""
-    return shown_uri(tracking_uri())
+    return without_passwords(tracking_uri())

@@ -12,7 +12,7 @@ from optuna import Study
 from optuna.pruners import MedianPruner
 
 from glass_ml.config import as_mapping
-from glass_ml.errors import InputError
+from glass_ml.errors import InputError, without_passwords
 from glass_ml.files import sha256_file, sha256_text
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.dataset import StructureFile
@@ -34,7 +34,6 @@ from glass_ml.tuning.results import write_results
 from glass_ml.tuning.score import Item
 from glass_ml.tuning.settings import value_of, with_settings
 from glass_ml.tuning.space import read_space
-from glass_ml.tuning.storage import without_password
 from glass_ml.tuning.workers import Sweep, run_sweep
 
 FOLDER = Path("sweeps")
@@ -238,7 +237,7 @@ def _manifest(sweep: Sweep, system: str, name: str, storage: str | None) -> dict
         "system": system,
         "name": name,
         "study": sweep.name,
-        "storage": JOURNAL if stated is None else without_password(stated),
+        "storage": JOURNAL if stated is None else without_passwords(stated),
         "objectives": list(sweep.objectives),
         "trials": sweep.trials,
         "data": {"path": identity.path, "md5": identity.md5},

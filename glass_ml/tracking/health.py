@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from glass_ml import __version__
-from glass_ml.errors import InputError
+from glass_ml.errors import InputError, without_passwords
 from glass_ml.tracking.data import content_md5, recorded_data
 from glass_ml.tracking.inversions import IDENTITY
 from glass_ml.tracking.lineage import model_sha256
@@ -68,7 +68,9 @@ def examine(root: Path | str | None = None) -> list[Finding]:
             findings += list(part(root))
         except Exception as error:  # a doctor must get to the end whatever is broken
             name = part.__name__.strip("_")
-            findings.append(Finding(name, "wrong", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+            findings.append(
+                Finding(name, "wrong", f"{type(error).__name__}: {' '.join(without_passwords(str(error)).split())}")
+            )
     return findings
 
 
@@ -158,7 +160,7 @@ def _outbox(root: Path) -> Iterator[Finding]:
 
 
 def _store(root: Path) -> Iterator[Finding]:
-    uri, name = tracking_uri(root), "mlflow"
+    uri, name = without_passwords(tracking_uri(root)), "mlflow"
     if not store_exists(root):
         yield Finding(name, "note", f"{version('mlflow')}, no store yet; the first run makes {uri}")
         return

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -334,7 +334,8 @@ def _download(store: Store, version: ModelVersion) -> Path:
             uri = f"models:/{version.name}/{version.version}"
             package = download_artifacts(uri, dst_path=temporary, tracking_uri=store.uri, registry_uri=store.uri)
             cache.parent.mkdir(exist_ok=True)
-            shutil.move(str(Path(package) / "artifacts" / "prior"), cache)
+            with suppress(OSError):  # brought by another process meanwhile
+                (Path(package) / "artifacts" / "prior").rename(cache)
     return cache
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from glass_ml.errors import without_passwords
 from glass_ml.files import write_json
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.project import code_identity
@@ -121,8 +122,7 @@ def start_run(
         params: settings to record.
         data: data that the stage reads.
         tags: further tags.
-        key: identity of the work, such as a checksum; an unfinished run of the same key is gone on with instead of
-            making a second one.
+        key: identity of the work, such as a checksum: the same work done again, or gone on with, is the same run.
         parent: run id of the parent run.
     """
     store = store or open_store()
@@ -130,7 +130,7 @@ def start_run(
     labels = {k: str(v) for k, v in {**_tags(stage, system, data, key, parent), **(tags or {})}.items()}
     with store.lock():
         reap(store)
-        run_id = _unfinished(store, experiment, key) if key else None
+        run_id = _of_key(store, experiment, key) if key else None
         if run_id is None:
             run_id = client.create_run(experiment, run_name=name, tags=labels).info.run_id
         else:
@@ -150,7 +150,7 @@ def start_run(
         status = "KILLED"
         raise
     except BaseException as error:
-        run.set_tags({"error": f"{type(error).__name__}: {error}"[:500]})
+        run.set_tags({"error": without_passwords(f"{type(error).__name__}: {error}")[:500]})
         raise
     finally:
         client.set_terminated(run_id, status)
@@ -253,11 +253,13 @@ def may_be_alive(process: str) -> bool:
     return process == process_identity(pid)
 
 
-def _unfinished(store: Store, experiment: str, key: str) -> str | None:
-    found = store.client.search_runs([experiment], f"tags.`{KEY}` = '{key}'")
-    own = _process(os.getpid())  # a run that this very process could not end, as the server was away
-    ended = [r for r in found if r.info.status in ("KILLED", "FAILED") or r.data.tags.get(PROCESS) == own]
-    return next((r.info.run_id for r in ended if r.info.status != "FINISHED"), None)
+def _of_key(store: Store, experiment: str, key: str) -> str | None:
+    """The oldest run of this work that nobody else is at; one that this process could not end is its own."""
+    own = process_identity(os.getpid())
+    order = ["attributes.start_time ASC"]
+    found = store.client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", order_by=order)
+    free = [r for r in found if r.info.status != "RUNNING" or r.data.tags.get(PROCESS) == own]
+    return free[0].info.run_id if free else None
 
 
 class Terminated(SystemExit):

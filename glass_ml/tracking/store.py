@@ -15,11 +15,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filelock import FileLock
 
 from glass_ml.errors import InputError
+from glass_ml.tracking.mutex import hold
 from glass_ml.tracking.project import project_root
 
 if TYPE_CHECKING:
@@ -72,9 +73,18 @@ class Store:
 
     @contextmanager
     def lock(self, name: str = "registry") -> Iterator[None]:
-        """Hold a lock between the processes of this machine (re-entrant in a thread)."""
-        with _lock(self.folder, name):
-            yield
+        """Hold a lock between all processes that write into this store (re-entrant in a thread).
+
+        Those of this project's folder are kept apart by a file; where the store is not a local file, those of other
+        folders and machines by `mutex.hold`, which says how far that holds.
+        """
+        lock = _lock(self.folder, name)
+        with lock:
+            if database(self.uri) or lock.lock_counter > 1:
+                yield
+            else:
+                with hold(self.client, name):
+                    yield
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -94,13 +104,26 @@ class Store:
 def tracking_uri(root: Path | str | None = None) -> str:
     """The URI of the store: `$MLFLOW_TRACKING_URI` if set, else the project's database.
 
+    User and password of a server's URI go where MLflow looks for them otherwise, so that nobody writes or shows them.
+
     Raises:
         InputError: the variable names a folder, which MLflow no longer takes.
     """
     named = os.environ.get(VARIABLE)
     if named and urlsplit(named).scheme in ("", "file"):
         raise InputError(f"'{named}' is a folder", VARIABLE, "give a database or server, such as sqlite:///mlflow.db")
-    return named or f"sqlite:///{Path(root or project_root()).resolve() / 'mlruns' / 'mlflow.db'}"
+    if named:
+        return _without_credentials(named)
+    return f"sqlite:///{Path(root or project_root()).resolve() / 'mlruns' / 'mlflow.db'}"
+
+
+def _without_credentials(uri: str) -> str:
+    parts = urlsplit(uri)
+    if not parts.scheme.startswith("http") or parts.username is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def database(uri: str) -> Path | None:
@@ -112,12 +135,6 @@ def store_exists(root: Path | str | None = None) -> bool:
     """Whether there is a store to look into (a server is taken to be there)."""
     file = database(tracking_uri(root))
     return file is None or file.is_file()
-
-
-def shown_uri(uri: str) -> str:
-    """A URI as it may be printed: without user and password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
 
 
 @contextmanager
@@ -135,7 +152,7 @@ def reached(uri: str) -> Iterator[None]:
         if database(uri) or not _connection_failed(error):
             raise
         mend = f"start it, or name another in {VARIABLE}"
-        raise StoreUnreachable("the tracking server cannot be reached", shown_uri(uri), mend) from None
+        raise StoreUnreachable("the tracking server cannot be reached", uri, mend) from None
 
 
 def _connection_failed(error: BaseException | None) -> bool:
@@ -197,7 +214,7 @@ def open_store(root: Path | str | None = None) -> Store:
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]
         mend = "'glass-ml doctor' says more"
-        raise InputError(f"the MLflow store cannot be opened: {cause}", shown_uri(uri), mend) from None
+        raise InputError(f"the MLflow store cannot be opened: {cause}", uri, mend) from None
     return Store(uri, root, folder, client, experiments)
 
 
@@ -213,13 +230,11 @@ def _location(uri: str, folder: Path, name: str) -> str | None:
 def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    while (found := client.get_experiment_by_name(name)) is None:
         try:
             return client.create_experiment(name, artifact_location=location)
-        except MlflowException as error:  # another machine has made it in between
-            found = client.get_experiment_by_name(name)
-            if found is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
+        except MlflowException as error:  # another machine may be faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)

@@ -21,6 +21,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_text, write_json
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.lineage import canonical_json
+from glass_ml.tracking.outbox import keep, place_of
 from glass_ml.tracking.runs import KEY, PROCESS, Run, flatten, process_identity, start_run
 from glass_ml.tracking.store import Store, open_store, tracking_uri
 from glass_ml.tuning.objective import items_of
@@ -111,13 +112,9 @@ def try_to_record(folder: Path, *, running: bool = False) -> bool:
         problem = f"no answer from {tracking_uri()}"
     except (InputError, MlflowException, SQLAlchemyError, OSError, Timeout) as error:
         problem = str(error).splitlines()[0]
-    keep_for_later(folder, problem)
+    keep("sweep", folder=place_of(folder))
+    print(f"not recorded in MLflow: {problem}; {folder} is kept for 'glass-ml sync'", file=sys.stderr)
     return False
-
-
-def keep_for_later(folder: Path, problem: str) -> None:
-    """Say that a sweep is not in MLflow yet; its folder holds all that is needed to record it."""
-    print(f"not recorded in MLflow: {problem}. The same command records {folder} later", file=sys.stderr)
 
 
 def _answers(uri: str) -> bool:

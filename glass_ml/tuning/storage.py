@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -79,11 +78,6 @@ def mend_journal(journal: Path, lock: KernelLock) -> None:
         lock.release()
 
 
-def without_password(place: str) -> str:
-    """A storage as it may be written down; passwords belong into ~/.pgpass or PGPASSWORD."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1@", place)
-
-
 def _database(url: str) -> BaseStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -93,7 +87,7 @@ def _database(url: str) -> BaseStorage:
         raise InputError(f"the driver is missing: {error}", "--storage", "pip install it") from None
     except (SQLAlchemyError, ValueError) as error:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise InputError(f"cannot be opened: {cause}", without_password(url), "check the URL, and the server") from None
+        raise InputError(f"cannot be opened: {cause}", url, "check the URL, and the server") from None
 
 
 def _grpc(place: str) -> BaseStorage:
