@@ -259,7 +259,7 @@ def may_be_alive(process: str) -> bool:
 
 def _unfinished(store: Store, experiment: str, key: str) -> str | None:
     found = store.client.search_runs([experiment], f"tags.`{KEY}` = '{key}'")
-    own = _process(os.getpid())  # a run that this very process could not end, as the server was away
+    own = process_identity(os.getpid())  # a run that this very process could not end, as the server was away
     ended = [r for r in found if r.info.status in ("KILLED", "FAILED") or r.data.tags.get(PROCESS) == own]
     return next((r.info.run_id for r in ended if r.info.status != "FINISHED"), None)
 
