@@ -12,9 +12,10 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.description import refresh_card
+from glass_ml.tracking.headline import inversion_note, inversion_numbers, load
 from glass_ml.tracking.lineage import Lineage
 from glass_ml.tracking.registry import find_version, logged_model_id
-from glass_ml.tracking.runs import Run, clean_name, find_run, numbers, start_run
+from glass_ml.tracking.runs import NOTE, Run, clean_name, find_run, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
 
 IDENTITY = "inversion_sha256"
@@ -81,13 +82,19 @@ def log_inversion(
             name=name or " ".join(dict.fromkeys((lineage.system, folder.resolve().name))),
             store=store,
             params={**json.loads(lineage.params), "seed": lineage.seed},
-            tags={**record, IDENTITY: identity, "measurements": lineage.measurements[:5000], **(tags or {})},
+            tags={
+                **record,
+                "data_version": lineage.data_md5[:8],
+                IDENTITY: identity,
+                "measurements": lineage.measurements[:5000],
+                **(tags or {}),
+            },
             key=identity,
         ) as run:
             _inputs(run, lineage)
-            metrics = folder / "metrics.json"
-            if metrics.is_file():
-                run.log_metrics(json.loads(metrics.read_text(encoding="utf-8")))
+            if metrics := load(folder / "metrics.json"):
+                run.log_metrics({**metrics, **inversion_numbers(metrics)})
+                run.set_tags({NOTE: inversion_note(metrics)})
             for path in [folder / file for file in FILES if (folder / file).is_file()]:
                 run.log_artifact(path)
             for path in sorted([*folder.glob("*"), *folder.glob("figures/*")]):
@@ -135,7 +142,9 @@ def log_evaluation(
     lineage = load_lineage(folder)
     run_id = log_inversion(folder, lineage, store=store)
     run = Run(run_id, store)
-    run.log_metrics({"evaluation": found})
+    whole = {**load(Path(folder) / "metrics.json"), **load(Path(folder) / "evaluation.json")}
+    run.log_metrics({"evaluation": found, **inversion_numbers(whole)})
+    run.set_tags({NOTE: inversion_note(whole)})
     version = find_version(store, None, lineage.model_sha256)
     if version is not None:
         place = clean_name(f"evaluation/{target or Path(folder).resolve().name}")

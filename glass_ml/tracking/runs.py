@@ -25,6 +25,8 @@ from glass_ml.tracking.store import Store, open_store
 
 EXPERIMENT_OF = {"train": "priors", "register": "priors", "invert": "inversions", "tune": "tuning", "study": "studies"}
 PROCESS, KEY = "glass_ml.process", "glass_ml.key"
+NOTE = "mlflow.note.content"
+"""Tag whose Markdown the page of a run or an experiment opens with."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ def _tags(stage: str, system: str, data: DataIdentity | None, key: str | None, p
     code = code_identity()
     optional = {
         "data_md5": data.md5 if data else None,
+        "data_version": data.md5[:8] if data else None,
         "DVC_STAGE": os.environ.get("DVC_STAGE"),
         "DVC_EXP_NAME": os.environ.get("DVC_EXP_NAME"),
         KEY: key,
@@ -210,6 +213,7 @@ def _tags(stage: str, system: str, data: DataIdentity | None, key: str | None, p
         "stage": stage,
         "system": system,
         "git_commit": code.git_commit,
+        "git_sha": code.git_commit[:8] + ("+" if code.git_dirty else ""),
         "git_dirty": code.git_dirty,
         "code_sha256": code.code_sha256,
         "mlflow.source.name": f"glass-ml {stage}",

@@ -50,7 +50,8 @@ def test_version_says_where_it_comes_from(store, registered, project, tools):
         "held_out_loss/0.40": "0.24",
     }
     run = store.client.get_run(registered.run_id)
-    assert run.data.metrics == {"held_out_loss/0.12": 0.21, "held_out_loss/0.25": 0.13, "held_out_loss/0.40": 0.24}
+    recorded = {k: v for k, v in run.data.metrics.items() if k.startswith("held_out_loss/")}
+    assert recorded == {"held_out_loss/0.12": 0.21, "held_out_loss/0.25": 0.13, "held_out_loss/0.40": 0.24}
     assert run.inputs.dataset_inputs[0].dataset.digest == found["data_md5"]
     assert len(run.outputs.model_outputs) == 1
 
@@ -58,7 +59,7 @@ def test_version_says_where_it_comes_from(store, registered, project, tools):
 def test_training_run_registers_its_own_prior(store):
     with start_run(stage="train", system="a-Si", name="prior", store=store) as run:
         done = register_prior("models/a-Si", system="a-Si", metrics={"val/loss": 0.4}, run=run, store=store)
-    assert done.run_id == run.id and store.client.get_run(run.id).data.metrics == {"val/loss": 0.4}
+    assert done.run_id == run.id and store.client.get_run(run.id).data.metrics["val/loss"] == 0.4
 
 
 def test_registering_goes_on_after_a_kill(store, monkeypatch):

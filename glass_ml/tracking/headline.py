@@ -1,0 +1,100 @@
+"""What the MLflow page shows of a run first: numbers of fixed names, and the answer in words.
+
+The names and units are those of docs/mlflow.md. They say the same of every material, so that two runs compare.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from glass_ml.analysis.verdict import QUESTIONS, verdict
+from glass_ml.observables.base import COUNTED_KINDS
+from glass_ml.tracking.lineage import MODEL_FILES
+
+REFERENCE = ("gr.rmse", "angle.rmse", "coordination.emd", "rings.emd")
+"""Distances from reference structures that are shown under their own names."""
+
+
+def inversion_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The headline metrics of an inversion or evaluation, from its `metrics.json` or `evaluation.json`.
+
+    What the file does not say is left out. Of several measurements or elements the worst counts.
+    """
+    found: dict[str, float | None] = {}
+    measurements = metrics.get("measurements", {}).values()
+    for name, use in (("fit", "fit"), ("held_out", "validate")):
+        chosen = [m for m in measurements if m.get("use", "fit") == use]
+        spectra = [m for m in chosen if m.get("kind") not in COUNTED_KINDS]
+        found[f"{name}.r"] = _worst(m["r_factor"] for m in spectra if "r_factor" in m)
+        found[f"{name}.chi2"] = _worst(m["chi2_reduced"] for m in chosen if "chi2_reduced" in m)
+    means = {k: float(v["mean"]) for k, v in metrics.get("structure", {}).items()}
+    found["realism.usual_coordination"] = _usual_coordination(means)
+    found["realism.angle_spread"] = _worst(
+        v for k, v in means.items() if k.startswith("angle.") and k.endswith(".spread")
+    )
+    found["realism.sharp_angles"] = means.get("angle.below75")
+    found["diversity"] = metrics.get("diversity", {}).get("mean")
+    found["copied"] = metrics.get("copies", {}).get("mean")
+    found |= {name: metrics.get("reference", {}).get(name, {}).get("mean") for name in REFERENCE}
+    found |= {
+        name: metrics.get(key) for name, key in (("network_calls", "network_calls"), ("structures", "n_structures"))
+    }
+    return {k: float(v) for k, v in found.items() if v is not None}
+
+
+def _worst(values: Iterable[float]) -> float | None:
+    return max(values, default=None)
+
+
+def _usual_coordination(means: Mapping[str, float]) -> float | None:
+    """The share of atoms with the most frequent coordination of their element, of the worst element."""
+    best: dict[str, float] = {}
+    for name, value in means.items():
+        family, _, rest = name.partition(".")
+        if family == "nfold":
+            element = rest.partition(".")[0]
+            best[element] = max(value, best.get(element, 0.0))
+    return min(best.values(), default=None)
+
+
+def model_numbers(folder: Path, card: Mapping[str, Any]) -> dict[str, float]:
+    """The headline metrics of a model: held-out loss by sigma and its mean, weights, training steps."""
+    from safetensors import safe_open
+
+    loss = {str(k): float(v) for k, v in card.get("held_out_loss", {}).items()}
+    found = {f"loss.{sigma}": value for sigma, value in loss.items()}
+    if loss:
+        found["loss.mean"] = sum(loss.values()) / len(loss)
+    with safe_open(folder / MODEL_FILES[1], framework="pt") as weights:
+        shapes = [weights.get_slice(key).get_shape() for key in weights.keys()]  # noqa: SIM118
+    found["parameters"] = float(sum(_product(shape) for shape in shapes))
+    if steps := card.get("training", {}).get("steps"):
+        found["steps"] = float(steps)
+    return found
+
+
+def _product(shape: Iterable[int]) -> int:
+    result = 1
+    for length in shape:
+        result *= length
+    return result
+
+
+def inversion_note(metrics: Mapping[str, Any]) -> str:
+    """The answer of an inversion as the text that its run page opens with, Markdown."""
+    judged = verdict(metrics)
+    lines = [f"**{judged.headline}**", ""]
+    lines += [f"Fitted: {', '.join(judged.fitted) or 'nothing'}. Held out: {', '.join(judged.held_out) or 'nothing'}."]
+    for question, title in QUESTIONS.items():
+        lines += ["", f"**{title}**", ""]
+        lines += [f"- {s.text}" for s in judged.about(question)]
+    lines += ["", "The whole answer, with the structures in 3D: artifact `report.html`; figures in `figures/`."]
+    return "\n".join(lines)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The content of a metrics file; nothing where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,0 +1,51 @@
+"""Runs have numbers of the same names, and open with the answer."""
+
+import json
+from pathlib import Path
+
+from glass_ml.files import write_json
+from glass_ml.tracking.headline import inversion_numbers
+from glass_ml.tracking.inversions import log_evaluation, log_inversion
+from glass_ml.tracking.registry import register_prior
+
+
+def test_the_worst_measurement_and_element_count():
+    measured = {
+        "a": {"kind": "gr", "use": "fit", "r_factor": 0.1, "chi2_reduced": 2.0},
+        "b": {"kind": "xray-sq", "use": "fit", "r_factor": 0.3, "chi2_reduced": 1.0},
+        "c": {"kind": "coordination", "use": "fit", "r_factor": 9.0, "chi2_reduced": 0.5},
+        "d": {"kind": "neutron-fq", "use": "validate", "r_factor": 0.2, "chi2_reduced": 4.0},
+    }
+    structure = {"nfold.Si.4": 0.9, "nfold.Si.3": 0.1, "nfold.O.2": 0.8, "angle.O-Si-O.spread": 5.0}
+    structure |= {"angle.Si-O-Si.spread": 12.0}
+    found = inversion_numbers({"measurements": measured, "structure": {k: {"mean": v} for k, v in structure.items()}})
+    assert found == {
+        "fit.r": 0.3,
+        "fit.chi2": 2.0,
+        "held_out.r": 0.2,
+        "held_out.chi2": 4.0,
+        "realism.usual_coordination": 0.8,
+        "realism.angle_spread": 12.0,
+    }
+
+
+def test_a_run_opens_with_the_answer_and_an_evaluation_completes_it(store, tools):
+    folder = tools.write_inversion("out")
+    run = store.client.get_run(log_inversion(folder, store=store))
+    assert run.data.metrics["fit.r"] == 0.17
+    assert "angle.rmse" not in run.data.metrics
+    assert run.data.tags["mlflow.note.content"].startswith("**The structures fit the measurement")
+    assert run.data.tags["git_sha"].rstrip("+") == run.data.tags["git_commit"][:8]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    write_json(folder / "evaluation.json", {**metrics, "reference": {"angle.rmse": {"mean": 0.12, "std": 0.01}}})
+    log_evaluation(folder, {"reference.angle.rmse": 0.12}, store=store)
+    assert store.client.get_run(run.info.run_id).data.metrics["angle.rmse"] == 0.12
+
+
+def test_priors_compare_by_loss_per_sigma_and_size(store):
+    registered = register_prior(Path("models/a-Si"), system="a-Si", store=store)
+    found = store.client.get_run(registered.run_id).data
+    assert found.metrics["loss.0.12"] == 0.21
+    assert abs(found.metrics["loss.mean"] - (0.21 + 0.13 + 0.24) / 3) < 1e-12
+    assert found.metrics["parameters"] > 100
+    assert found.tags["data_version"] == found.tags["data_md5"][:8]
