@@ -286,6 +286,7 @@ def test_the_walk_of_two_people(server, clones, be, capsys):
     found = [(clone / "out" / name / "structures.extxyz") for clone, name in zip(clones, PEOPLE, strict=True)]
     assert (read_structures(found[0]).positions == read_structures(found[1]).positions).all()
     assert "structure" in run("trace", str(found[1]))
+    assert main(["ui"]) == 0 and f"open {server.mlflow}" in capsys.readouterr().err
     dvc(second, "checkout", "-q")
     assert not [f for f in json.loads(run("doctor", "--json")) if f["status"] == "wrong"]
 
