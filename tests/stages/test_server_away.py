@@ -46,6 +46,7 @@ def pending_kinds():
     return [entry.kind for entry in outbox.pending()]
 
 
+@pytest.mark.slow
 def test_inversion_and_evaluation_are_kept_and_sent_once(away, monkeypatch, capsys):
     assert main(INVERT) == 0
     assert main(INVERT) == 0  # the same again is one entry
@@ -70,6 +71,7 @@ def test_inversion_and_evaluation_are_kept_and_sent_once(away, monkeypatch, caps
     assert any(name.startswith("evaluation/") for name in run.data.metrics)
 
 
+@pytest.mark.slow
 def test_killed_between_sending_and_removing_sends_once(away, monkeypatch):
     assert main(INVERT) == 0
     monkeypatch.delenv(VARIABLE)
@@ -81,6 +83,7 @@ def test_killed_between_sending_and_removing_sends_once(away, monkeypatch):
     assert len(runs_of(open_store())) == 1 and outbox.pending() == []
 
 
+@pytest.mark.slow
 def test_entries_that_cannot_be_sent_stay(away, monkeypatch, capsys):
     assert main(INVERT) == 0
     monkeypatch.delenv(VARIABLE)
@@ -115,6 +118,7 @@ def test_doctor_notes_what_waits(away, monkeypatch):
     assert found["outbox"].status == "note" and "glass-ml sync" in found["outbox"].detail
 
 
+@pytest.mark.slow
 def test_cross_validation_without_a_server(away, monkeypatch):
     both = (away / "targets/a-Si/target.yaml").read_text().replace("use: validate, ", "")
     (away / "targets/a-Si/both.yaml").write_text(both)
