@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,27 @@ def ring_figure(per_atom: Sequence[NDArray]) -> Figure:
         axes.set_xlabel("ring size (network-forming atoms)")
         axes.set_ylabel("rings per atom")
         axes.set_ylim(0, 1.15 * max(float((table.mean(1) + table.std(1)).max()), 0.1))
+        return figure
+
+
+def noise_loss_figure(losses: Mapping[float, float]) -> Figure:
+    """Held-out loss of a prior by noise level (Å); 1 is what a network that has learned nothing gives."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH, 3.1))
+        axes = figure.subplots()
+        levels = sorted(losses)
+        axes.axhline(1.0, color=MUTED, linewidth=1.0, linestyle="--", label="nothing learned")
+        axes.plot(levels, [losses[level] for level in levels], color=BLUE, marker="o", label="held-out structures")
+        for level in levels:
+            place = (level, losses[level])
+            axes.annotate(f"{place[1]:.2f}", place, (0, 6), textcoords="offset points", ha="center", fontsize=8.5)
+        axes.set_xscale("log")
+        axes.set_xticks(levels, [f"{level:g}" for level in levels])
+        axes.xaxis.minorticks_off()
+        axes.set_ylim(0, 1.15 * max(1.0, *losses.values()))
+        axes.set_xlabel("noise sigma (Å)")
+        axes.set_ylabel("loss")
+        axes.legend(loc="best")
         return figure
 
 

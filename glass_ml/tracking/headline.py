@@ -6,6 +6,7 @@ The names and units are those of docs/mlflow.md. They say the same of every mate
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from glass_ml.analysis.verdict import QUESTIONS, verdict
 from glass_ml.observables.base import COUNTED_KINDS
 from glass_ml.tracking.lineage import MODEL_FILES
+from glass_ml.tracking.runs import NOTE, Run
 
 REFERENCE = ("gr.rmse", "angle.rmse", "coordination.emd", "rings.emd")
 """Distances from reference structures that are shown under their own names."""
@@ -74,6 +76,29 @@ def model_numbers(folder: Path, card: Mapping[str, Any]) -> dict[str, float]:
     if steps := card.get("training", {}).get("steps"):
         found["steps"] = float(steps)
     return found
+
+
+def log_model_page(run: Run, folder: Path, card: Mapping[str, Any]) -> None:
+    """Record a model's headline metrics, a prior's loss by noise level as a figure, and what its page opens with."""
+    from glass_ml.analysis.figures import noise_loss_figure, save_png
+
+    run.log_metrics(model_numbers(folder, card))
+    losses = {float(k): float(v) for k, v in card.get("held_out_loss", {}).items()}
+    if not losses:
+        return
+    best = min(losses, key=losses.__getitem__)
+    mean = sum(losses.values()) / len(losses)
+    run.set_tags(
+        {
+            NOTE: f"**Held-out loss of the prior of {card['system']}: {mean:.3f} on the mean over noise levels, "
+            f"{losses[best]:.3f} at best (sigma {best:g} Å).** 1 is what a network gives that has learned nothing.\n\n"
+            "Loss by noise level: artifact `figures/held-out-loss.png`; the model's card: page of its version."
+        }
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "held-out-loss.png"
+        save_png(noise_loss_figure(losses), path, f"{card['system']}: held-out loss by noise level")
+        run.log_artifact(path, "figures")
 
 
 def _product(shape: Iterable[int]) -> int:

@@ -17,7 +17,7 @@ from glass_ml import __version__
 from glass_ml.errors import InputError
 from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATOM
 from glass_ml.tracking.data import DataIdentity
-from glass_ml.tracking.headline import model_numbers
+from glass_ml.tracking.headline import log_model_page
 from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.model_card import CARD_FILE, card_text
 from glass_ml.tracking.project import code_identity, worktree
@@ -135,7 +135,8 @@ def register_prior(
             key=identity,
         )
         with own if run is None else nullcontext(run) as record:
-            record.log_metrics({**metrics, **model_numbers(folder, card)})
+            record.log_metrics(metrics)
+            log_model_page(record, folder, card)
             version = _create_version(store, name, folder, identity, record, data, card, metrics, tags or {})
         return Registered(name, int(version.version), True, record.id)
 

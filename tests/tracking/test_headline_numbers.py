@@ -49,3 +49,6 @@ def test_priors_compare_by_loss_per_sigma_and_size(store):
     assert abs(found.metrics["loss.mean"] - (0.21 + 0.13 + 0.24) / 3) < 1e-12
     assert found.metrics["parameters"] > 100
     assert found.tags["data_version"] == found.tags["data_md5"][:8]
+    assert "0.130 at best (sigma 0.25 Å)" in found.tags["mlflow.note.content"]
+    figure = store.client.list_artifacts(registered.run_id, "figures")[0]
+    assert (figure.path, figure.file_size > 5000) == ("figures/held-out-loss.png", True)
