@@ -70,7 +70,7 @@ def complementarity(system: str, *, progress: bool = True) -> dict[str, Any]:
     Raises:
         InputError: no such system, reference or prior.
     """
-    config = system_config(system)
+    config = system_config(system, tuned=False)  # the same study, whatever a sweep has found
     study = config.study
     folder = FOLDER / system
     hidden = hidden_structures(Path("data") / system / (study.reference or config.target.reference))
