@@ -30,6 +30,7 @@ from glass_ml.structures.packing import atom_counts, random_packing
 from glass_ml.structures.random import generator
 from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage
 from glass_ml.tracking.registry import resolve_model
+from glass_ml.tracking.store import preload
 
 SCRATCH = ".replicas"
 
@@ -96,6 +97,8 @@ def invert(
     identity = _identity(lineage)
     metrics = finished_metrics(out, identity)
     if metrics is None:
+        if track:
+            preload()
         job = {
             "denoiser": prior,
             "composition": target.composition,

@@ -6,10 +6,12 @@ The store is `mlruns/mlflow.db` (SQLite) with its files in `mlruns/artifacts`, b
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -175,6 +177,12 @@ def silence() -> None:
         os.environ.setdefault(key, value)
     if "mlflow" in sys.modules:
         logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
+
+
+def preload() -> None:
+    """Import MLflow beside other work: seconds that a process which waits for its workers need not spend later."""
+    silence()
+    threading.Thread(target=importlib.import_module, args=("mlflow",), daemon=True).start()
 
 
 def open_store(root: Path | str | None = None) -> Store:
