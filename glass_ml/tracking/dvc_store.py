@@ -13,14 +13,11 @@ from pathlib import Path
 
 import yaml
 
-from glass_ml.files import sha256_file
 from glass_ml.tracking.data import file_md5
-from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
+from glass_ml.tracking.lineage import MODEL_FILES
 from glass_ml.tracking.project import git
 
 DVC_CACHES = (".dvc/cache/files/md5", "dvc-store/files/md5")
-LARGEST = 64 << 20
-"""Bytes of a file that is still hashed in the search for a checksum."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +85,3 @@ def fetch_model(root: Path, model: RecordedModel, folder: Path) -> bool:
         for name in MODEL_FILES:
             shutil.copyfile(out / name, folder / name)
     return True
-
-
-def find_by_sha256(root: Path, wanted: str) -> Path | None:
-    """A file of this SHA-256 in the caches of the project."""
-    for cache in DVC_CACHES:
-        for file in sorted((root / cache).glob("*/*")):
-            if file.suffix != ".dir" and file.stat().st_size <= LARGEST and sha256_file(file) == wanted:
-                return file
-    return None
-
-
-def find_model(root: Path, wanted: str, folder: Path) -> bool:
-    """Bring the model of this `model_sha256` out of DVC's history into an empty folder; whether it was found."""
-    for model in reversed(model_history(root)):
-        if fetch_model(root, model, folder):
-            if model_sha256(folder) == wanted:
-                return True
-            for name in MODEL_FILES:
-                (folder / name).unlink()
-    return False
