@@ -65,6 +65,7 @@ RECIPE: dict[str, Any] = {
         "seeds": [0],
         "n_atoms": 32,
         "limits": {"too_close": 1.0, "defects": 2.0},
+        "finals": {"candidates": 1, "seeds": [10]},
     },
 }
 TRIALS = 4
@@ -197,12 +198,13 @@ def inspect(root: Path, rounds: int) -> dict[str, list[Any]]:
     registered = versions(store, "glass-a-Si")
     chain = events(store, "glass-a-Si", "production")
     storage = open_storage(str(root / "sweeps" / "a-Si" / "journal.log"))
-    trials = [
-        t
+    done = [
+        (s.study_name, t)
         for s in optuna.get_all_study_summaries(storage)
         for t in optuna.load_study(study_name=s.study_name, storage=storage).trials
         if t.state in (TrialState.COMPLETE, TrialState.PRUNED)
     ]
+    finals = [(study, t.user_attrs["stated"]) for study, t in done if "-finals-" in study]
     doctor = subprocess.run(
         [sys.executable, "-m", "glass_ml.cli.main", "doctor", "--json"], cwd=root, capture_output=True, text=True
     )
@@ -210,8 +212,8 @@ def inspect(root: Path, rounds: int) -> dict[str, list[Any]]:
     left = [str(p.relative_to(root)) for p in root.rglob(".replicas") if any(p.iterdir())]
     left += [str(p.relative_to(root)) for p in (root / "training").glob("*")]
 
-    def count(stage: str, child: bool = False) -> int:
-        return sum(t.get("stage") == stage and ("mlflow.parentRunId" in t) == child for t in finished)
+    def count(stage: str, place: str | None = None) -> int:
+        return sum(t.get("stage") == stage and t.get("round") == place for t in finished)
 
     return {
         "finished trainings": [rounds, count("train")],
@@ -223,8 +225,10 @@ def inspect(root: Path, rounds: int) -> dict[str, list[Any]]:
         "holders of production": [list(range(1, rounds + 1)), [e.version for e in chain]],
         "numbers of their events": [list(range(1, rounds + 1)), [e.number for e in chain]],
         "production": [rounds, aliases(store, "glass-a-Si").get("production")],
-        "finished trials": [TRIALS * rounds, len(trials)],
-        "recorded trials": [TRIALS * rounds, count("tune", child=True)],
+        "finished trials": [TRIALS * rounds, len(done) - len(finals)],
+        "recorded trials": [TRIALS * rounds, count("tune", "trials")],
+        "different finals": [len(finals), len(set(finals))],
+        "recorded finals": [len(finals), count("tune", "finals")],
         "runs that go on": [0, sum(r.info.status == "RUNNING" for r in runs)],
         "left behind": [[], left],
         "wrong by doctor": [[], wrong],

@@ -14,8 +14,11 @@ import argparse
 import multiprocessing
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +41,9 @@ from glass_ml.tuning.winner import read_winner
 UNSEEN = {
     "a-Si": {
         "512 atoms, 2.28 g/cm3": TuningTarget("reference-modified-sw-512.extxyz", ("g(r)",), ("X-ray", "EXAFS")),
-        "1.89 g/cm3": TuningTarget("reference-modified-sw-1.89.extxyz", ("g(r)",), ("X-ray", "EXAFS")),
-        "2.75 g/cm3": TuningTarget("reference-modified-sw-2.75.extxyz", ("g(r)",), ("X-ray", "EXAFS")),
-        "Tersoff": TuningTarget("reference-tersoff.extxyz", ("X-ray",), ("g(r)", "EXAFS")),
+        "1.89 g/cm3": TuningTarget("reference-modified-sw-1.89.extxyz", ("g(r)",), ("X-ray", "EXAFS"), (1, 2)),
+        "2.75 g/cm3": TuningTarget("reference-modified-sw-2.75.extxyz", ("g(r)",), ("X-ray", "EXAFS"), (1, 2)),
+        "Tersoff": TuningTarget("reference-tersoff.extxyz", ("X-ray",), ("g(r)", "EXAFS"), (1, 2)),
     },
     "a-SiO2": {
         "g(r)": TuningTarget("reference-bks.extxyz", ("g(r)",), ("X-ray", "neutron", "EXAFS"), (2, 3)),
@@ -109,18 +112,29 @@ def invert(system: str, item: Item, config: SamplingConfig, n_structures: int, l
     return {**score(item, made, prior.shortest, limits), "core_seconds": seconds}
 
 
-def ratio(rows: list[dict], name: str) -> dict[str, float]:
-    """Tuned over default, paired by target and seed: geometric mean, standard error, how often below 1."""
-    logs = []
+def ratio(rows: list[dict], name: str) -> dict[str, Any]:
+    """Tuned over default, paired by target and seed: geometric mean, of all and with each seed, and how often below 1.
+
+    The error of all is that over pairs, which counts targets as drawn at random; that of `seeds` is over seeds, for
+    these targets.
+    """
+    logs, seeds = [], defaultdict(list)
     for row in (row for row in rows if row["settings"] == "tuned"):
         other = next(
             r for r in rows
             if r["settings"] == "default" and (r["target"], r["seed"]) == (row["target"], row["seed"])
         )  # fmt: skip
         logs.append(np.log(row[name] / other[name]))
-    mean, error = float(np.mean(logs)), float(np.std(logs, ddof=1) / len(logs) ** 0.5)
-    better = int(np.sum(np.array(logs) < 0))
-    return {"mean": np.exp(mean), "error": np.exp(mean) * error, "better": better, "pairs": len(logs)}
+        seeds[row["seed"]].append(logs[-1])
+    each = {str(seed): float(np.exp(np.mean(found))) for seed, found in seeds.items()}
+    result: dict[str, Any] = {"mean": float(np.exp(np.mean(logs))), "error": _error(logs)}
+    result |= {"better": int(np.sum(np.array(logs) < 0)), "pairs": len(logs)}
+    return result | {"seeds": each, "seeds_error": _error([np.log(value) for value in each.values()])}
+
+
+def _error(logs: Sequence[float]) -> float:
+    """Standard error of the geometric mean of ratios with these logarithms; 0 of a single one."""
+    return float(np.exp(np.mean(logs)) * np.std(logs, ddof=1) / len(logs) ** 0.5) if len(logs) > 1 else 0.0
 
 
 def report(system: str, result: dict) -> None:
@@ -141,7 +155,7 @@ def report(system: str, result: dict) -> None:
     for name, found in result["ratios"].items():
         print(
             f"{name}: tuned / default {found['mean']:.3f} ± {found['error']:.3f}, better in {found['better']} of "
-            f"{found['pairs']} pairs"
+            f"{found['pairs']} pairs; with each seed {', '.join(f'{v:.3f}' for v in found['seeds'].values())}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def write_small_prior(folder: Path, seed: int = 0) -> Path:
-    """An untrained prior of silicon, as a checkpoint folder."""
+def write_small_prior(folder: Path, seed: int = 0, **changed: Any) -> Path:
+    """An untrained prior of silicon, as a checkpoint folder; `changed` goes to its card."""
     from glass_ml.priors.checkpoint import save_prior
     from glass_ml.priors.network import NetworkConfig
     from glass_ml.priors.prior import Prior
@@ -40,7 +41,7 @@ def write_small_prior(folder: Path, seed: int = 0) -> Path:
         "data_path": "data",
         "data_md5": "0" * 32 + ".dir",
     }
-    save_prior(folder, prior, card)
+    save_prior(folder, prior, card | changed)
     return folder
 
 

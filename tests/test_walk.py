@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from glass_ml.cli.main import main
 
@@ -121,7 +122,7 @@ def test_trace_verifies_a_copy_and_names_what_changed(
 
 
 def test_evaluate_recomputes_what_invert_said(project: Path) -> None:
-    from glass_ml.stages.evaluate import evaluate
+    from glass_ml.stages.evaluate import evaluate, rounded
 
     assert main(command("a")) == 0
     said = json.loads(Path("a/metrics.json").read_text())["measurements"]
@@ -129,4 +130,13 @@ def test_evaluate_recomputes_what_invert_said(project: Path) -> None:
     found = evaluate("a", "a/structures.extxyz", track=False)
     for name, measurement in said.items():
         assert found["measurements"][name]["r_factor"] == pytest.approx(measurement["r_factor"], rel=1e-5)
-    assert found["reference"]["angle.rmse"]["mean"] < 1.0 and Path("a/evaluation.json").is_file()
+    assert found["reference"]["angle.rmse"]["mean"] < 1.0
+    written = Path("a/evaluation.json").read_bytes()
+    assert json.loads(written) == found and rounded([{"sum": 0.1 + 0.2}]) == [{"sum": 0.3}]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3 - min(threads, 2))
+    try:
+        evaluate("a", "a/structures.extxyz", track=False)
+    finally:
+        torch.set_num_threads(threads)
+    assert Path("a/evaluation.json").read_bytes() == written

@@ -115,6 +115,12 @@ def kind_title(kind: str) -> str:
     return probe + _Y_NAMES.get(kind, kind).partition(" (")[0]
 
 
+def named(name: str, kind: str) -> str:
+    """A measurement's name and, where it says more, its kind: 'held out: X-ray S(Q)'."""
+    title = kind_title(kind)
+    return name if name == title else f"{name}: {title}"
+
+
 def spectrum_figure(spectrum: FittedSpectrum) -> Figure:
     """Target, mean fit with the spread over replicas, and below it the residual with the stated uncertainty."""
     with mpl.rc_context(_STYLE):

@@ -123,7 +123,7 @@ def _file_name(measurement: str) -> str:
 def _spectrum_figures(inversion: Inversion) -> dict[str, tuple[str, Figure]]:
     return {
         _file_name(spectrum.name): (
-            f"{spectrum.name}: {figures.kind_title(spectrum.kind)}",
+            figures.named(spectrum.name, spectrum.kind),
             figures.spectrum_figure(spectrum),
         )
         for spectrum in inversion.spectra
@@ -209,7 +209,7 @@ def _verdict(judged: Verdict) -> str:
     return (
         f'<section class="card verdict {judged.level}"><p>{escape(judged.headline)}</p>'
         f'<div class="questions">{"".join(columns)}</div>'
-        f'<p class="quiet">Fitted: {escape(fitted)}. Held out, only compared with: {escape(held_out)}.</p></section>'
+        f'<p class="quiet">Fitted: {escape(fitted)}. Only compared with: {escape(held_out)}.</p></section>'
     )
 
 
@@ -238,7 +238,7 @@ def _measurements(inversion: Inversion) -> str:
         ]
         captions[_file_name(spectrum.name)] = ", ".join([use, *numbers])
         cells = [escape(spectrum.name), escape(figures.kind_title(spectrum.kind)), use]
-        values = [f"{len(spectrum.x)}", *(f"{m[k]:.3g}" if k in m else "" for k in ("r_factor", "chi2_reduced"))]
+        values = [*(f"{m[k]:.3g}" if k in m else "" for k in ("r_factor", "chi2_reduced")), f"{len(spectrum.x)}"]
         values += [f"{m[k]:.4g}" if k in m else "" for k in ("scale", "offset", *opened)]
         rows.append(
             "<tr>"
@@ -247,7 +247,7 @@ def _measurements(inversion: Inversion) -> str:
             + "</tr>"
         )
     heads = "".join(f"<th>{word}</th>" for word in ("Measurement", "Kind", "Use"))
-    columns = ("Points", "R", "χ²/point", "Scale", "Offset", *(further[key] for key in opened))
+    columns = ("R", "χ²/point", "Points", "Scale", "Offset", *(further[key] for key in opened))
     heads += "".join(f'<th class="number">{word}</th>' for word in columns)
     table = f'<div class="card wide"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     return f'<div class="grid">{_figure_cards(_spectrum_figures(inversion), captions)}</div><br>{table}'
@@ -283,7 +283,7 @@ def _lineage(inversion: Inversion) -> str:
     target = f"<details><summary>The target as it was given</summary><pre>{escape(inversion.target)}</pre></details>"
     return f"""<div class="card">{record}{target if inversion.target else ""}</div>
 <h2>How to verify it</h2>
-<div class="card"><p>Every structure carries this record. Anywhere, with the file alone:</p>
+<div class="card together"><p>Every structure carries this record. Anywhere, with the file alone:</p>
 <pre>glass-ml trace structures.extxyz</pre>
 <p>It checks the structure's own checksum, the model, the data, the measurements and the code, and says what it cannot
 reach. The files beside this report were, by SHA-256 (<code>sha256sum -c</code> takes these lines):</p>

@@ -289,7 +289,7 @@ def _certainty(
         level = _grade(r, limit, 2 * limit)
         words = {"good": "is predicted", "fair": "is predicted roughly", "poor": "is missed"}[level]
         beside = f", fitted {worst:.3f}" if spectra else ""
-        found.append(Statement("certainty", level, f"{name} was held out and {words}: R = {r:.3f}{beside}."))
+        found.append(Statement("certainty", level, f"{name}, not fitted, {words}: R = {r:.3f}{beside}."))
     for name, m in measurements.items():
         if m.get("outside", 0.0) > OUTSIDE_FAIR:
             text = f"{m['outside']:.0%} of the environments are beyond what the surrogate of {name} was trained on"

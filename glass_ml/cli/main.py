@@ -22,6 +22,7 @@ COMMANDS = {
     "data": "check, convert and list measured files",
     "models": "registered models: list, show, promote, roll back, exchange",
     "trace": "the lineage of a structure, verified",
+    "reproduce": "make structures again from their lineage, and compare",
     "registry": "rebuild the records from models, structures and DVC",
     "sync": "record what was kept while the tracking server was away",
     "report": "the report of an inversion",

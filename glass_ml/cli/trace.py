@@ -1,18 +1,26 @@
-"""glass-ml trace: what made a structure, and whether that still holds."""
+"""glass-ml trace: what made a structure, and whether that still holds; or everything that descends from a thing."""
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from glass_ml.errors import InputError
 
 MARKS = {"ok": "ok", "changed": "CHANGED", "not verified": "not verified"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("structures", type=Path, help="structure file of an inversion, or a copy of it")
-    parser.add_argument("--project", type=Path, help="project to verify against (default: the one around here)")
+    parser.add_argument("structures", type=Path, nargs="?", help="structure file of an inversion, or a copy of it")
+    parser.add_argument("--data", help="everything that descends from data: their md5, or a folder or file")
+    parser.add_argument(
+        "--model", help="everything that descends from a model: models:/glass-a-Si/1, a folder or checksum"
+    )
+    parser.add_argument("--graph", type=Path, help="draw it: a file .svg, .png or .pdf")
+    parser.add_argument("--project", type=Path, help="project to look into (default: the one around here)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.epilog = (
         "Exit status: 1 if anything has changed, 0 if nothing has. What cannot be reached is 'not verified', "
@@ -21,19 +29,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print lineage and checks; 1 when anything has changed."""
+    """Print lineage and checks, 1 when anything has changed; or what descends from data or a model."""
+    given = [name for name in ("structures", "data", "model") if getattr(arguments, name) is not None]
+    if len(given) != 1:
+        mend = "give a structure file, --data or --model"
+        raise InputError(f"{len(given)} things to trace" if given else "nothing to trace", "glass-ml trace", mend)
+    return _backward(arguments) if given == ["structures"] else _forward(arguments)
+
+
+def _backward(arguments: argparse.Namespace) -> int:
+    from glass_ml.files import sha256_file
+    from glass_ml.tracking.descent import add_lineage
+    from glass_ml.tracking.graph import Graph
     from glass_ml.tracking.verify import lineages, verify
 
     checks = verify(arguments.structures, arguments.project)
-    records = [asdict(lineage) for lineage in lineages(arguments.structures)]
+    found = lineages(arguments.structures)
+    records = [asdict(lineage) for lineage in found]
+    graph = Graph()
+    structures = graph.add("structures", sha256_file(arguments.structures), str(arguments.structures))
+    for lineage in found:
+        add_lineage(graph, lineage, structures)
     statuses = {check.status for check in checks}
     verdict = next(status for status in ("changed", "not verified", "ok") if status in statuses)
+    _draw(graph, arguments.graph)
     if arguments.json:
         document = {
             "file": str(arguments.structures),
             "verdict": verdict,
             "lineage": records,
             "checks": [asdict(check) for check in checks],
+            "graph": graph.as_dict(),
         }
         print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
     else:
@@ -44,6 +70,50 @@ def run(arguments: argparse.Namespace) -> int:
             {"changed": "CHANGED", "ok": "all verified", "not verified": "nothing changed; not all verified"}[verdict]
         )
     return 1 if verdict == "changed" else 0
+
+
+def _forward(arguments: argparse.Namespace) -> int:
+    from glass_ml.tracking.descent import find_data, find_model, project_graph
+    from glass_ml.tracking.project import project_root, worktree
+    from glass_ml.tracking.reach import StoreUnreachable
+    from glass_ml.tracking.store import Store, open_store, store_exists
+
+    root = worktree(arguments.project)
+    place = root if arguments.project else project_root()
+    store: Store | None = None
+    try:
+        store = open_store(place) if store_exists(place) else None
+        graph = project_graph(root, store)
+    except StoreUnreachable as error:
+        print(f"without its records: {error}", file=sys.stderr)
+        store = None
+        graph = project_graph(root, store)
+    keys = find_data(graph, root, arguments.data) if arguments.data else find_model(graph, root, arguments.model, store)
+    graph = graph.descendants(keys)
+    _draw(graph, arguments.graph)
+    if arguments.json:
+        document = {"of": keys, "registry": store.uri if store else None, "graph": graph.as_dict()}
+        print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+        return 0
+    print("\n".join(graph.tree(keys)))
+    counts = {
+        kind: sum(n.kind == kind for k, n in graph.nodes.items() if k not in keys)
+        for kind in ("model", "sweep", "structures")
+    }
+    words = {"model": "model", "sweep": "sweep", "structures": "structure file"}
+    print(
+        ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for kind, word in words.items() if (n := counts[kind]))
+        or "nothing descends from it"
+    )
+    return 0
+
+
+def _draw(graph: Any, path: Path | None) -> None:
+    if path:
+        from glass_ml.tracking.graph_figure import draw_graph
+
+        draw_graph(graph, path)
+        print(f"drawn: {path}", file=sys.stderr)
 
 
 def _print_lineage(record: dict[str, Any]) -> None:

@@ -55,10 +55,20 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
             result["reference_floor"] = summary(floor(against))
     result |= originality(structures, lineage, independent)
     result["verdict"] = verdict(result).headline
+    result = rounded(result)
     write_json(folder / "evaluation.json", result)
     if track:
         record("evaluation", folder, metrics=evidence(result))
     return result
+
+
+def rounded(value: Any) -> Any:
+    """Nested mappings and lists with their numbers in ten digits: the order of a sum over threads changes the rest."""
+    if isinstance(value, Mapping):
+        return {key: rounded(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(v) for v in value]
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:

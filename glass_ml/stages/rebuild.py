@@ -17,9 +17,10 @@ from glass_ml.tracking.cross_validation import RESULT, log_cross_validation
 from glass_ml.tracking.dvc_store import fetch_model, model_history
 from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
 from glass_ml.tracking.project import worktree
+from glass_ml.tracking.reach import reached
 from glass_ml.tracking.registry import is_checkpoint, register_prior
 from glass_ml.tracking.results import find_files, lineage_of
-from glass_ml.tracking.store import Store, open_store, reached
+from glass_ml.tracking.store import Store, open_store
 
 EVALUATION = "evaluation.json"
 UNKNOWABLE = (

@@ -13,7 +13,8 @@ from glass_ml.files import sha256_file
 from glass_ml.tracking.cross_validation import log_cross_validation
 from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
 from glass_ml.tracking.outbox import Entry, folder_at, keep, pending, place_of
-from glass_ml.tracking.store import StoreUnreachable, reached, tracking_uri
+from glass_ml.tracking.reach import StoreUnreachable, reached
+from glass_ml.tracking.store import tracking_uri
 from glass_ml.tuning.record import record_sweep
 
 

@@ -65,7 +65,6 @@ def train(system: str, devices: Devices | None = None) -> dict[str, float]:
         stage="train", system=system, name=f"train {system}", store=store, params=recipe, data=identity, key=key
     ) as run:
         losses = fit(MLFlowLogger(tracking_uri=store.uri, run_id=run.id))
-        run.log_metrics({"held_out_loss": losses})
         register_prior(folder, system=system, data=identity, run=run, store=store)
     shutil.rmtree(state, ignore_errors=True)
     return losses

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from optuna import Study
 from optuna.pruners import MedianPruner
 
 from glass_ml.config import as_mapping
@@ -23,10 +22,12 @@ from glass_ml.stages.probes import hidden_structures
 from glass_ml.stages.study import Probe, make_probes
 from glass_ml.tracking.data import data_identity
 from glass_ml.tracking.lineage import canonical_json, model_sha256
+from glass_ml.tracking.mirror import mirror_mode
 from glass_ml.tracking.project import PACKAGE, code_sha256
 from glass_ml.tracking.registry import resolve_model
 from glass_ml.tracking.runs import flatten
-from glass_ml.tuning.config import TuningConfig, TuningTarget
+from glass_ml.tuning.config import Finals, TuningConfig, TuningTarget
+from glass_ml.tuning.finals import FinalRound
 from glass_ml.tuning.objective import OBJECTIVES, SamplingObjective
 from glass_ml.tuning.prior import PRIOR_OBJECTIVES, PriorObjective, PriorSettings
 from glass_ml.tuning.record import try_to_record, write_manifest
@@ -34,6 +35,7 @@ from glass_ml.tuning.results import write_results
 from glass_ml.tuning.score import Item
 from glass_ml.tuning.settings import value_of, with_settings
 from glass_ml.tuning.space import read_space
+from glass_ml.tuning.trials import DEFAULT, finished
 from glass_ml.tuning.workers import Sweep, run_sweep
 
 FOLDER = Path("sweeps")
@@ -47,9 +49,10 @@ EXACT = 1e-6
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep, what is written down of it, where its winner goes, and how many processes it has."""
+    """A sweep and its finals, what is written down of it, where its winner goes, and how many processes it has."""
 
     sweep: Sweep
+    finals: FinalRound | None
     manifest: dict[str, Any]
     winner: Path
     workers: int
@@ -64,9 +67,9 @@ def tune(
     prior: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Do a sweep, or finish it, and write the winner; returns the result.
+    """Do a sweep and its finals, or finish them, and write the winner; returns the result.
 
-    `sweeps/SYSTEM` (with `prior`, `sweeps/SYSTEM-prior`) receives the trials, result.json and figures; MLflow a run
+    `sweeps/SYSTEM` (with `prior`, `sweeps/SYSTEM-prior`) receives the trials, result.json and the figures; MLflow a run
     with a child for each trial, now or, where it does not answer, when this is called again.
 
     Args:
@@ -78,8 +81,9 @@ def tune(
         progress: show a bar.
 
     Raises:
-        InputError: no such system, prior or reference, or a space that cannot be.
+        InputError: no such system, prior or reference, a space that cannot be, or no wandb although it is asked for.
     """
+    mirror_mode()
     plan = (_prior_plan if prior else _sampling_plan)(system, trials, workers, storage)
     sweep = plan.sweep
     for name, number in (("--trials", sweep.trials), ("--workers", plan.workers)):
@@ -88,13 +92,16 @@ def tune(
     write_manifest(sweep.folder, plan.manifest)
     unheard: list[bool] = []  # MLflow has not answered: it is asked again only at the end
 
-    def heard(study: Study) -> None:
+    def heard() -> None:
         if not unheard and not try_to_record(sweep.folder, running=True):
             unheard.append(True)
 
     study = run_sweep(sweep, plan.workers, progress=progress, heard=heard)
+    finals = None
+    if plan.finals:
+        finals = plan.finals.hold(finished(study), plan.workers, progress=progress, heard=heard)
     command = f"tune {system}{' --prior' if prior else ''}"
-    result = write_results(study, sweep.objectives, sweep.folder, plan.winner, system, command)
+    result = write_results(study, sweep.objectives, finals, sweep.folder, plan.winner, system, command)
     try_to_record(sweep.folder)
     return result
 
@@ -108,9 +115,9 @@ def _sampling_plan(system: str, trials: int | None, workers: int | None, storage
     folder = FOLDER / system
     items = make_items(system, config.study, tuning.targets, tuning.seeds, folder / "targets", f"{where}.targets")
     identity = model_sha256(model.folder)
-    references = {t.reference: sha256_file(Path("data") / system / t.reference) for t in tuning.targets.values()}
-    fixed = as_mapping(replace(tuning, winner="", trials=0, workers=0, prior=None))
-    name = _name(system, SAMPLING_ROOMS, [identity, references, fixed, as_mapping(base), as_mapping(config.study)])
+    fixed = as_mapping(replace(tuning, winner="", trials=0, workers=0, prior=None, finals=Finals()))
+    content = [identity, _references(system, tuning.targets), fixed, as_mapping(base), as_mapping(config.study)]
+    name = _name(system, SAMPLING_ROOMS, content)
     objective = SamplingObjective(
         items, base, model.folder, tuning.n_structures, tuning.n_atoms, tuning.limits, tuning.pruning
     )
@@ -119,20 +126,45 @@ def _sampling_plan(system: str, trials: int | None, workers: int | None, storage
         _place(storage, folder),
         folder,
         space,
-        {key: value_of(base, key) for key in space},
+        {DEFAULT: {key: value_of(base, key) for key in space}},
         objective,
         OBJECTIVES,
         tuning.trials if trials is None else trials,
         tuning.seed,
         tuning.startup,
     )
+    finals = _finals(system, config.study, tuning, sweep, objective, f"{where}.finals")
     manifest = {
         **_manifest(sweep, system, f"tune {system}", storage),
+        "finals": finals.sweep.name,
         "settings": as_mapping(replace(tuning, prior=None)),
         "base": flatten(as_mapping(base), "."),
         "model": {"model_uri": model.uri, "model_sha256": identity},
     }
-    return Plan(sweep, manifest, Path(tuning.winner), tuning.workers if workers is None else workers)
+    return Plan(sweep, finals, manifest, Path(tuning.winner), tuning.workers if workers is None else workers)
+
+
+def _finals(
+    system: str, study: StudyConfig, tuning: TuningConfig, sweep: Sweep, objective: SamplingObjective, where: str
+) -> FinalRound:
+    """The finals of a sweep of sampling settings: another study in the same storage, whose trials are all stated."""
+    rules = tuning.finals
+    if rules.candidates < 1:
+        raise InputError(f"{rules.candidates}", f"{where}.candidates", "give at least one")
+    targets = rules.targets or tuning.targets
+    known = {(target, seed) for target in tuning.targets.values() for seed in tuning.seeds}
+    for name, seed in [(n, s) for n, target in targets.items() for s in rules.seeds if (target, s) in known]:
+        mend = "give others: the trials are chosen by this one"
+        raise InputError(f"seed {seed} of target '{name}' is that of the trials", f"{where}.seeds", mend)
+    items = make_items(system, study, targets, rules.seeds, sweep.folder / "finals", f"{where}.targets")
+    content = [sweep.name, _references(system, targets), as_mapping(replace(rules, candidates=1, p=0.0))]
+    name = f"{sweep.name}-finals-{sha256_text(canonical_json(content))[:8]}"
+    return FinalRound(replace(sweep, name=name, objective=replace(objective, items=items)), rules)
+
+
+def _references(system: str, targets: dict[str, TuningTarget]) -> dict[str, str]:
+    """Structure file -> checksum."""
+    return {t.reference: sha256_file(Path("data") / system / t.reference) for t in targets.values()}
 
 
 def _prior_plan(system: str, trials: int | None, workers: int | None, storage: str | None) -> Plan:
@@ -152,7 +184,7 @@ def _prior_plan(system: str, trials: int | None, workers: int | None, storage: s
         _place(storage, folder),
         folder,
         space,
-        {key: value_of(base, key) for key in space},
+        {DEFAULT: {key: value_of(base, key) for key in space}},
         PriorObjective(system, data, base, folder),
         PRIOR_OBJECTIVES,
         chosen.trials if trials is None else trials,
@@ -162,11 +194,12 @@ def _prior_plan(system: str, trials: int | None, workers: int | None, storage: s
     )
     manifest = {
         **_manifest(sweep, system, f"tune {system} prior", storage),
+        "finals": None,
         "settings": as_mapping(chosen),
         "base": flatten(as_mapping(base), "."),
         "model": {},
     }
-    return Plan(sweep, manifest, Path(chosen.winner), chosen.workers if workers is None else workers)
+    return Plan(sweep, None, manifest, Path(chosen.winner), chosen.workers if workers is None else workers)
 
 
 def make_items(

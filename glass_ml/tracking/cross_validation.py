@@ -10,6 +10,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
 from glass_ml.tracking.inversions import FILES, load_lineage, log_inversion
 from glass_ml.tracking.lineage import canonical_json
+from glass_ml.tracking.mirror import PARENT, mirror
 from glass_ml.tracking.runs import KEY, Run, find_run, start_run
 from glass_ml.tracking.store import Store, open_store
 
@@ -46,9 +47,11 @@ def log_cross_validation(folder: Path | str, metrics: Mapping[str, float], *, st
         known = find_run(store, KEY, key)
         if known is None:
             system = load_lineage(folders[0]).system
-            with start_run(stage="invert", system=system, name=name, store=store, key=key) as run:
+            with start_run(stage="invert", system=system, name=name, store=store, key=key, live=False) as run:
                 run.log_metrics(metrics)
             known = run.id
         for child in children:
-            Run(child, store).set_tags({"mlflow.parentRunId": known})
+            Run(child, store).set_tags({PARENT: known})
+    for one in (known, *children):
+        mirror(store, one)
     return known

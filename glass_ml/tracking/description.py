@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from glass_ml.errors import InputError
-from glass_ml.tracking.model_card import card_text
+from glass_ml.tracking.model_card import card_text, page_text
 from glass_ml.tracking.registry import LINEAGE_TAGS, aliases, version_folder
 from glass_ml.tracking.store import Store
 
@@ -54,4 +54,4 @@ def version_card(store: Store, version: ModelVersion) -> str:
 def refresh_card(store: Store, name: str, number: int | str) -> None:
     """Make the card the description that the page of a version shows."""
     version = store.client.get_model_version(name, str(number))
-    store.client.update_model_version(name, str(number), version_card(store, version))
+    store.client.update_model_version(name, str(number), page_text(version_card(store, version)))

@@ -68,6 +68,12 @@ def listing(root: Path, md5: str) -> list[dict[str, str]] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file else None
 
 
+def folders_named(root: Path, digits: str) -> list[str]:
+    """The identities of folders in the caches, "<md5>.dir", that begin with these digits (at least two)."""
+    found = (p for cache in DVC_CACHES for p in (root / cache / digits[:2]).glob(f"{digits[2:]}*.dir"))
+    return sorted({digits[:2] + p.name for p in found})
+
+
 def fetch_model(root: Path, model: RecordedModel, folder: Path) -> bool:
     """Bring a recorded model into an empty folder, from the caches or else from DVC's remote; whether it is there."""
     entries = listing(root, model.md5) or []

@@ -6,15 +6,19 @@ The names and units are those of docs/mlflow.md. They say the same of every mate
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glass_ml.analysis.verdict import QUESTIONS, verdict
 from glass_ml.observables.base import COUNTED_KINDS
-from glass_ml.tracking.lineage import MODEL_FILES
-from glass_ml.tracking.runs import NOTE, Run
+from glass_ml.tracking.experiments import NOTE
+from glass_ml.tracking.runs import Run
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 REFERENCE = ("gr.rmse", "angle.rmse", "coordination.emd", "rings.emd")
 """Distances from reference structures that are shown under their own names."""
@@ -64,15 +68,15 @@ def _usual_coordination(means: Mapping[str, float]) -> float | None:
 
 def model_numbers(folder: Path, card: Mapping[str, Any]) -> dict[str, float]:
     """The headline metrics of a model: held-out loss by sigma and its mean, weights, training steps."""
-    from safetensors import safe_open
+    from glass_ml.observables.surrogate_files import load_surrogate
+    from glass_ml.priors.checkpoint import load_prior
 
     loss = {str(k): float(v) for k, v in card.get("held_out_loss", {}).items()}
     found = {f"loss.{sigma}": value for sigma, value in loss.items()}
     if loss:
         found["loss.mean"] = sum(loss.values()) / len(loss)
-    with safe_open(folder / MODEL_FILES[1], framework="pt") as weights:
-        shapes = [weights.get_slice(key).get_shape() for key in weights.keys()]  # noqa: SIM118
-    found["parameters"] = float(sum(_product(shape) for shape in shapes))
+    model = load_surrogate(folder) if "absorber" in card else load_prior(folder)
+    found["parameters"] = float(sum(weights.numel() for weights in model.parameters()))
     if steps := card.get("training", {}).get("steps"):
         found["steps"] = float(steps)
     return found
@@ -101,11 +105,11 @@ def log_model_page(run: Run, folder: Path, card: Mapping[str, Any]) -> None:
         run.log_artifact(path, "figures")
 
 
-def _product(shape: Iterable[int]) -> int:
-    result = 1
-    for length in shape:
-        result *= length
-    return result
+def name_after(run: Run, version: ModelVersion) -> None:
+    """Have the version in the name of a run, and in its tags."""
+    known = str(run.store.client.get_run(run.id).info.run_name)
+    run.store.client.update_run(run.id, name=f"{re.sub(' v[0-9]+$', '', known)} v{version.version}")
+    run.set_tags({"model_version": f"{version.name}/{version.version}"})
 
 
 def inversion_note(metrics: Mapping[str, Any]) -> str:

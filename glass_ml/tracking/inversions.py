@@ -6,20 +6,27 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.description import refresh_card
+from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.headline import inversion_note, inversion_numbers, load
 from glass_ml.tracking.lineage import Lineage
+from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.registry import find_version, logged_model_id
-from glass_ml.tracking.runs import NOTE, Run, clean_name, find_run, numbers, start_run
+from glass_ml.tracking.runs import Run, clean_name, find_run, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 IDENTITY = "inversion_sha256"
 FILES = ("structures.extxyz", "lineage.json", "spectra.csv", "metrics.json", "target.yaml", "report.html")
+VALUES = "values"
+"""First part of the names of what is not among the headline metrics: lists of names, sorted, end with them."""
 FIGURES = (".png", ".svg", ".pdf")
 
 
@@ -56,7 +63,7 @@ def log_inversion(
     Args:
         folder: what `invert` has written; figures (.png, .svg, .pdf) in it or in its `figures` are kept too.
         lineage: default: its `lineage.json`.
-        name: what people see (default: system and folder).
+        name: what people see (default: system, folder, version of the model, seed).
         tags: further tags.
         store: default: the project's.
 
@@ -75,11 +82,13 @@ def log_inversion(
     with store.lock():
         if known := find_run(store, IDENTITY, identity):
             return known
+        version = find_version(store, None, lineage.model_sha256)
+        told = (lineage.system, folder.resolve().name, f"v{version.version}" if version else "", f"seed {lineage.seed}")
         record = {k: v for k, v in asdict(lineage).items() if k not in ("params", "measurements", "seed")}
         with start_run(
             stage="invert",
             system=lineage.system,
-            name=name or " ".join(dict.fromkeys((lineage.system, folder.resolve().name))),
+            name=name or " ".join(word for word in dict.fromkeys(told) if word),
             store=store,
             params={**json.loads(lineage.params), "seed": lineage.seed},
             tags={
@@ -90,27 +99,28 @@ def log_inversion(
                 **(tags or {}),
             },
             key=identity,
+            live=False,
         ) as run:
-            _inputs(run, lineage)
+            _inputs(run, lineage, version)
             if metrics := load(folder / "metrics.json"):
-                run.log_metrics({**metrics, **inversion_numbers(metrics)})
+                run.log_metrics({**inversion_numbers(metrics), VALUES: metrics})
                 run.set_tags({NOTE: inversion_note(metrics)})
             for path in [folder / file for file in FILES if (folder / file).is_file()]:
                 run.log_artifact(path)
             for path in sorted([*folder.glob("*"), *folder.glob("figures/*")]):
                 if path.suffix in FIGURES:
                     run.log_artifact(path, "figures")
-        return run.id
+    mirror(store, run.id)
+    return run.id
 
 
-def _inputs(run: Run, lineage: Lineage) -> None:
+def _inputs(run: Run, lineage: Lineage, version: ModelVersion | None) -> None:
     from mlflow.entities import LoggedModelInput
 
     if lineage.data_md5:
         run.log_data(DataIdentity(lineage.data_path, lineage.data_md5), f"{lineage.system} training data", "prior")
     for entry in json.loads(lineage.measurements):
         run.log_data(DataIdentity(entry["file"], entry["sha256"]), f"{entry['name']} ({entry['kind']})", entry["use"])
-    version = find_version(run.store, None, lineage.model_sha256)
     if version is not None:
         run.set_tags({"model_version": f"{version.name}/{version.version}"})
         if model_id := logged_model_id(version):
@@ -124,8 +134,8 @@ def log_evaluation(
 
     Args:
         folder: the inversion; recorded first if it is not yet.
-        metrics: numbers, possibly nested; called `evaluation/<name>` on the run and
-            `evaluation/<target>/<name>` in the version's tags.
+        metrics: numbers, possibly nested; called `evaluation/<target>/<name>` in the version's tags. The run gets
+            those of `evaluation.json`.
         target: what was inverted (default: the folder's name).
         store: default: the project's.
 
@@ -143,8 +153,8 @@ def log_evaluation(
     run_id = log_inversion(folder, lineage, store=store)
     run = Run(run_id, store)
     whole = {**load(Path(folder) / "metrics.json"), **load(Path(folder) / "evaluation.json")}
-    run.log_metrics({"evaluation": found, **inversion_numbers(whole)})
-    run.set_tags({NOTE: inversion_note(whole)})
+    run.log_metrics({**inversion_numbers(whole), VALUES: whole})
+    run.set_tags({NOTE: inversion_note(whole), "evaluated": True})
     version = find_version(store, None, lineage.model_sha256)
     if version is not None:
         place = clean_name(f"evaluation/{target or Path(folder).resolve().name}")
@@ -152,4 +162,5 @@ def log_evaluation(
             text = value if isinstance(value, str) else f"{value:.6g}"
             store.client.set_model_version_tag(version.name, version.version, f"{place}/{key}"[:250], text)
         refresh_card(store, version.name, version.version)
+    mirror(store, run_id)
     return run_id

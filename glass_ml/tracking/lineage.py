@@ -117,7 +117,12 @@ def model_sha256(folder: Path | str) -> str:
     for name in MODEL_FILES:
         if not (folder / name).is_file():
             raise InputError(f"no prior here: {name} is missing", str(folder), "run 'dvc pull' or 'glass-ml train'")
-    return sha256_text("".join(f"{name} {sha256_file(folder / name)}\n" for name in MODEL_FILES))
+    return checkpoint_sha256(*(sha256_file(folder / name) for name in MODEL_FILES))
+
+
+def checkpoint_sha256(card: str, weights: str) -> str:
+    """`model_sha256` out of the SHA-256 of the card, `model.json`, and of the weights, `model.safetensors`."""
+    return sha256_text("".join(f"{name} {sha}\n" for name, sha in zip(MODEL_FILES, (card, weights), strict=True)))
 
 
 def structure_sha256(atoms: Atoms) -> str:

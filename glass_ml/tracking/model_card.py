@@ -37,10 +37,27 @@ def card_text(card: Mapping[str, Any], tags: Mapping[str, str]) -> str:
     if "origin" in tags:
         facts["origin"] = tags["origin"]
     title = f"XANES of {card['system']}" if surrogate else f"Structures of {card['system']}"
-    lines = [f"# {title}", "", _purpose(card, elements), "", *_table(("", ""), facts.items())]
+    known = [(name, fact) for name, fact in facts.items() if fact]
+    lines = [f"# {title}", "", _purpose(card, elements), "", *_table(("", ""), known)]
     lines += _fold_errors(card) if surrogate else _losses(card)
-    lines += ["", "## Evaluations", "", *_evaluations(tags), "", "## Limits", "", *_limits(card, elements), ""]
+    lines += [
+        "",
+        "## Evaluations",
+        "",
+        *_evaluations(tags),
+        *_promotions(tags),
+        "",
+        "## Limits",
+        "",
+        *_limits(card, elements),
+        "",
+    ]
     return "\n".join(lines)
+
+
+def page_text(text: str) -> str:
+    """A card for MLflow's page, which sets the columns of tables without a gap."""
+    return text.replace(" | ", " | &emsp;")
 
 
 def _purpose(card: Mapping[str, Any], elements: Sequence[str]) -> str:
@@ -99,6 +116,11 @@ def _evaluations(tags: Mapping[str, str]) -> list[str]:
     if not found:
         return ["None recorded: `glass-ml evaluate DIR --reference FILE` adds one."]
     return _table(("target and number", "value"), found)
+
+
+def _promotions(tags: Mapping[str, str]) -> list[str]:
+    found = [(key.removeprefix("promoted/"), text) for key, text in sorted(tags.items()) if key.startswith("promoted/")]
+    return ["", "## Promotions", "", *(f"- **{alias}**: {text}" for alias, text in found)] if found else []
 
 
 def _limits(card: Mapping[str, Any], elements: Sequence[str]) -> list[str]:

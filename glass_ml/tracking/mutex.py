@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from glass_ml.errors import InputError
+from glass_ml.tracking.reach import connection_failed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,6 +51,8 @@ def hold(client: MlflowClient, name: str, *, lease: float = LEASE, timeout: floa
 
     Raises:
         InputError: it was not to be had within `timeout`.
+        MlflowException: the server does not answer while it is asked for (`Store.lock` makes that StoreUnreachable).
+            Once it is held, only the work in the block needs the server.
     """
     number = _acquire(client, name, lease, timeout)
     done = threading.Event()
@@ -57,10 +60,14 @@ def hold(client: MlflowClient, name: str, *, lease: float = LEASE, timeout: floa
     beats.start()
     try:
         yield
-    finally:
+    except BaseException as error:
         done.set()
-        beats.join()
-        _release(client, name, number)
+        if not connection_failed(error):  # else it runs out by itself: nobody waits for the server once more
+            _release(client, name, number)
+        raise
+    done.set()
+    beats.join()
+    _release(client, name, number)
 
 
 def _title(name: str, number: int) -> str:
@@ -131,7 +138,7 @@ def _beat(client: MlflowClient, title: str, interval: float, done: threading.Eve
         number += 1
         try:
             client.set_registered_model_tag(title, "beat", str(number))
-        except MlflowException as error:  # the next one may get through; the lease allows for it
+        except (MlflowException, OSError) as error:  # the next one may get through; the lease allows for it
             logging.getLogger(__name__).debug("no sign of life from %s: %s", title, error)
 
 
@@ -143,7 +150,7 @@ def _release(client: MlflowClient, name: str, number: int) -> None:
         if [last for last, _ in _chain(client, name)[:1]] == [number]:
             client.set_registered_model_tag(_title(name, number), "released", "true")
             return
-    except MlflowException as error:
+    except (MlflowException, OSError) as error:
         logging.getLogger(__name__).debug("%s not released: %s", name, error)
         return
     logging.getLogger(__name__).warning(

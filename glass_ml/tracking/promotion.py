@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from glass_ml.errors import InputError
+from glass_ml.tracking.description import refresh_card
 from glass_ml.tracking.gate import Condition, GateConfig, conditions
 from glass_ml.tracking.history import Event, Kind, events, hand_over, holders, settle
 from glass_ml.tracking.registry import aliases, get_version, known_versions, version_folder
@@ -90,6 +91,7 @@ def promote(
             event = hand_over(store, name, chain, alias, kind, number, reason)
             text = f"{event.time} by {event.user} after version {previous or 'none'}: {reason}"
             store.client.set_model_version_tag(name, found.version, f"promoted/{alias}", text)
+            refresh_card(store, name, number)
     return done
 
 

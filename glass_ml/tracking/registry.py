@@ -17,12 +17,14 @@ from glass_ml import __version__
 from glass_ml.errors import InputError
 from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATOM
 from glass_ml.tracking.data import DataIdentity
-from glass_ml.tracking.headline import log_model_page
+from glass_ml.tracking.headline import log_model_page, name_after
 from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
-from glass_ml.tracking.model_card import CARD_FILE, card_text
+from glass_ml.tracking.mirror import mirror
+from glass_ml.tracking.model_card import CARD_FILE, card_text, page_text
 from glass_ml.tracking.project import code_identity, worktree
+from glass_ml.tracking.reach import reached
 from glass_ml.tracking.runs import Run, flatten, numbers, start_run
-from glass_ml.tracking.store import Store, open_store, reached
+from glass_ml.tracking.store import Store, open_store
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -31,16 +33,9 @@ NAME_PREFIX = "glass-"
 SERVED = {"prior": "served", "surrogate": "served_surrogate"}
 """Type of a model -> the module of this room that MLflow runs to serve it."""
 LINEAGE_TAGS = (
-    "system",
-    "elements",
-    "model_sha256",
-    "data_path",
-    "data_md5",
-    "git_commit",
-    "git_dirty",
-    "code_sha256",
+    "system", "elements", "model_sha256", "data_path", "data_md5", "git_commit", "git_dirty", "code_sha256",
     "glass_ml_version",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,21 +119,23 @@ def register_prior(
     with store.lock():
         found = find_version(store, name, identity)
         if found is not None:
+            # Made again, or a process died before it had named its run.
+            if run is not None and "model_version" not in store.client.get_run(run.id).data.tags:
+                log_model_page(run, folder, card)
+                name_after(run, found)
             return Registered(name, int(found.version), False, str(found.run_id))
         own = start_run(
-            stage="register",
-            system=system,
-            name=f"{model_type(card)} {system}",
-            store=store,
-            params=shown,
-            data=data,
-            key=identity,
-        )
+            stage="register", system=system, name=f"{model_type(card)} {system}", store=store, params=shown, data=data,
+            key=identity, live=False,
+        )  # fmt: skip
         with own if run is None else nullcontext(run) as record:
-            record.log_metrics(metrics)
+            record.log_metrics({k: v for k, v in metrics.items() if k != "held_out_loss"})  # loss.SIGMA of the page
             log_model_page(record, folder, card)
             version = _create_version(store, name, folder, identity, record, data, card, metrics, tags or {})
-        return Registered(name, int(version.version), True, record.id)
+            name_after(record, version)
+    if run is None:
+        mirror(store, record.id)
+    return Registered(name, int(version.version), True, record.id)
 
 
 def _create_version(
@@ -183,7 +180,7 @@ def _create_version(
             raise
     with store.current():
         version = store.client.create_model_version(
-            name, f"models:/{model_id}", run.id, tags, description=card_text(card, tags), model_id=model_id
+            name, f"models:/{model_id}", run.id, tags, description=page_text(card_text(card, tags)), model_id=model_id
         )
     store.client.set_registered_model_alias(name, "candidate", version.version)
     return version
@@ -355,7 +352,7 @@ def resolve_model(model: str | Path | None, system: str | None = None, store: St
     """
     text = str(system if model is None else model)
     if text.startswith("models:"):
-        return _resolve_registered(text, store)
+        return _resolve_registered(text, store or open_store())
     root = worktree()
     places = [root / "models" / text] if model is None else [Path(text), root / text, root / "models" / text]
     folder = next((p for p in places if (p / MODEL_FILES[0]).is_file()), None)
@@ -375,19 +372,28 @@ def _card_system(folder: Path) -> str:
         return folder.name  # whoever loads the prior says what is wrong with it
 
 
-def _resolve_registered(uri: str, store: Store | None) -> ResolvedModel:
+def registered_version(uri: str, store: Store) -> ModelVersion:
+    """The version that a `models:/` URI stands for.
+
+    Raises:
+        InputError: it is no such URI, or there is no such model, version or alias.
+    """
     path = uri.removeprefix("models:").lstrip("/")
     name, _, which = path.partition("@") if "@" in path else path.partition("/")
     if not name or not which:
         raise InputError(f"'{uri}' is not a model URI", mend="write models:/NAME@ALIAS or models:/NAME/VERSION")
-    store = store or open_store()
     with reached(store.uri):
-        version = get_version(store, name, which)
+        return get_version(store, name, which)
+
+
+def _resolve_registered(uri: str, store: Store) -> ResolvedModel:
+    version = registered_version(uri, store)
+    with reached(store.uri):
         folder = version_folder(store, version)
     if folder is None:
         raise InputError(
-            f"version {version.version} of {name} is registered, but its files are gone or changed",
+            f"version {version.version} of {version.name} is registered, but its files are gone or changed",
             uri,
             "'dvc pull' or train again, or choose another with 'glass-ml models list'",
         )
-    return ResolvedModel(folder, f"models:/{name}/{version.version}", name, int(version.version))
+    return ResolvedModel(folder, f"models:/{version.name}/{version.version}", version.name, int(version.version))

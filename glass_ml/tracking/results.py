@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
+from ase import Atoms
+from ase.io.extxyz import key_val_str_to_dict
+
 from glass_ml.errors import InputError
-from glass_ml.structures.io import iterate_frames
 from glass_ml.tracking.lineage import PREFIX, Lineage, read_lineage
 
-STORAGE = {"data", "dvc-store", "mlruns", "prepared", "training"}
+STORAGE = {"data", "dvc-store", "mlruns", "prepared", "training", "wandb"}
 """Folders of a project that hold no results."""
 
 
@@ -30,13 +33,28 @@ def find_files(root: Path, names: Collection[str] = (), suffix: str = "") -> Ite
                 yield here / file
 
 
-def lineage_of(path: Path) -> Lineage | None:
-    """The lineage of a structure file, as its first frame carries it; None for structures of other origin."""
+def lineages_of(path: Path) -> Iterator[Lineage]:
+    """The different lineages of an extended-XYZ file, in the order of its frames.
+
+    Only the comment lines are understood, so that thousands of files are read in no time. Frames of other origin give
+    none, and a damaged file ends where the damage is.
+    """
+    seen: set[Lineage] = set()
     try:
         with path.open(encoding="utf-8") as stream:
-            stream.readline()
-            if PREFIX not in stream.readline(1 << 20):
-                return None
-        return read_lineage(next(iterate_frames(path)))
-    except (InputError, OSError, ValueError, StopIteration):  # a damaged file is no reason to stop
-        return None
+            while count := stream.readline().strip():
+                comment = stream.readline()
+                next(islice(stream, int(count) - 1, int(count)), None)  # past the atoms
+                if PREFIX not in comment:
+                    continue
+                lineage = read_lineage(Atoms(info=key_val_str_to_dict(comment)))
+                if lineage not in seen:
+                    seen.add(lineage)
+                    yield lineage
+    except (InputError, OSError, ValueError):
+        return
+
+
+def lineage_of(path: Path) -> Lineage | None:
+    """The lineage of a structure file, as its first frame with one carries it; None for structures of other origin."""
+    return next(lineages_of(path), None)

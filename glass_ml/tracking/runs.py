@@ -11,7 +11,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,13 +20,13 @@ from typing import Any
 from glass_ml.errors import without_passwords
 from glass_ml.files import write_json
 from glass_ml.tracking.data import DataIdentity
+from glass_ml.tracking.mirror import PARENT, mirror_mode, mirrored
 from glass_ml.tracking.project import code_identity
+from glass_ml.tracking.reach import gone
 from glass_ml.tracking.store import Store, open_store
 
 EXPERIMENT_OF = {"train": "priors", "register": "priors", "invert": "inversions", "tune": "tuning", "study": "studies"}
 PROCESS, KEY = "glass_ml.process", "glass_ml.key"
-NOTE = "mlflow.note.content"
-"""Tag whose Markdown the page of a run or an experiment opens with."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,13 @@ def start_run(
     tags: Mapping[str, Any] | None = None,
     key: str | None = None,
     parent: str | None = None,
+    live: bool = True,
 ) -> Iterator[Run]:
     """Record what happens inside the block as one run.
 
     It ends as FINISHED; as KILLED on Ctrl-C or SIGTERM; as FAILED, with the error in a tag, on anything else. A run
-    whose process has died without a word is marked KILLED when the next one starts.
+    whose process has died without a word is marked KILLED when the next one starts. `mirror` shows it in wandb too,
+    where params.yaml says so.
 
     Args:
         stage: "train", "register", "invert", "tune" or "study"; decides the experiment.
@@ -126,7 +128,13 @@ def start_run(
         tags: further tags.
         key: identity of the work, such as a checksum: the same work done again, or gone on with, is the same run.
         parent: run id of the parent run.
+        live: mirror it while it goes on. Whoever holds the store's lock says no, and mirrors it afterwards, as others
+            would wait for wandb too.
+
+    Raises:
+        InputError: the store cannot be opened, or the mirror that params.yaml asks for.
     """
+    mirror_mode()
     store = store or open_store()
     client, experiment = store.client, store.experiments[EXPERIMENT_OF[stage]]
     labels = {k: str(v) for k, v in {**_tags(stage, system, data, key, parent), **(tags or {})}.items()}
@@ -138,24 +146,33 @@ def start_run(
         else:
             client.update_run(run_id, "RUNNING")
     run = Run(run_id, store)
-    status = "FAILED"
+    # Lightning's logger makes its store that of the whole process: at the end it is what it was.
+    with mirrored(store, run_id) if live else nullcontext(), store.current(), _ending(run), _terminable():
+        run.set_tags(labels)
+        if data:
+            run.log_data(data, system, stage)
+        if params:
+            run.log_params(params)
+        yield run
+
+
+@contextmanager
+def _ending(run: Run) -> Iterator[None]:
+    status = "FINISHED"
     try:
-        with _terminable():
-            run.set_tags(labels)
-            if data:
-                run.log_data(data, system, stage)
-            if params:
-                run.log_params(params)
-            yield run
-            status = "FINISHED"
+        yield
     except (KeyboardInterrupt, Terminated):
         status = "KILLED"
         raise
     except BaseException as error:
-        run.set_tags({"error": without_passwords(f"{type(error).__name__}: {error}")[:500]})
+        # A store that has gone is not waited for again: the run is gone on with, or marked when the next one starts.
+        status = "" if gone(run.store.uri, error) else "FAILED"
+        if status:
+            run.set_tags({"error": without_passwords(f"{type(error).__name__}: {error}")[:500]})
         raise
     finally:
-        client.set_terminated(run_id, status)
+        if status:
+            run.store.client.set_terminated(run.id, status)
 
 
 def reap(store: Store) -> list[str]:
@@ -207,7 +224,7 @@ def _tags(stage: str, system: str, data: DataIdentity | None, key: str | None, p
         "DVC_STAGE": os.environ.get("DVC_STAGE"),
         "DVC_EXP_NAME": os.environ.get("DVC_EXP_NAME"),
         KEY: key,
-        "mlflow.parentRunId": parent,
+        PARENT: parent,
     }
     return {
         "stage": stage,

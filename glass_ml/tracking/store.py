@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,19 +22,21 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from filelock import FileLock
 
 from glass_ml.errors import InputError
+from glass_ml.tracking.experiments import EXPERIMENTS
+from glass_ml.tracking.mirror import mirror_mode
 from glass_ml.tracking.mutex import hold
 from glass_ml.tracking.project import project_root
+from glass_ml.tracking.reach import VARIABLE, database, knock, reached
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-VARIABLE = "MLFLOW_TRACKING_URI"
-EXPERIMENTS = ("priors", "inversions", "tuning", "studies")
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # A server that is down is said after seconds; MLflow by itself would try for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -49,10 +51,13 @@ LOCATIONS = (
     ("model_versions", "storage_location"),
 )
 """Columns in which MLflow keeps absolute paths."""
-
-
-class StoreUnreachable(InputError):
-    """The tracking server, or the database behind the store, does not answer."""
+MODULES = (
+    "mlflow",
+    "mlflow.data.meta_dataset",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+)
+"""What recording imports, at once or when it is first asked for."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,16 @@ class Store:
 
         Those of this project's folder are kept apart by a file; where the store is not a local file, those of other
         folders and machines by `mutex.hold`, which says how far that holds.
+
+        Raises:
+            StoreUnreachable: the server does not answer, when the lock is asked for or while it is held.
         """
         lock = _lock(self.folder, name)
         with lock:
             if database(self.uri) or lock.lock_counter > 1:
                 yield
             else:
-                with hold(self.client, name):
+                with reached(self.uri), hold(self.client, name):
                     yield
 
     @contextmanager
@@ -99,6 +107,7 @@ class Store:
             yield
         finally:
             mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # goes back to the environment
+            os.environ.pop(VARIABLE, None)  # which it leaves alone where a block in this one has gone back already
             if before is not None:
                 os.environ[VARIABLE] = before
 
@@ -128,47 +137,10 @@ def _without_credentials(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def database(uri: str) -> Path | None:
-    """The file of a SQLite store; None for any other."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-
-
 def store_exists(root: Path | str | None = None) -> bool:
     """Whether there is a store to look into (a server is taken to be there)."""
     file = database(tracking_uri(root))
     return file is None or file.is_file()
-
-
-@contextmanager
-def reached(uri: str) -> Iterator[None]:
-    """Turn a failed connection to the store into one clear error.
-
-    Raises:
-        StoreUnreachable: what the block does needs the store, and it does not answer.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        if database(uri) or not _connection_failed(error):
-            raise
-        mend = f"start it, or name another in {VARIABLE}"
-        raise StoreUnreachable("the tracking server cannot be reached", uri, mend) from None
-
-
-def _connection_failed(error: BaseException | None) -> bool:
-    """Whether an error, or what it arose from, is one of the connection and not of the request."""
-    from requests import RequestException
-    from sqlalchemy.exc import OperationalError
-
-    while error is not None:
-        if isinstance(error, RequestException | ConnectionError | OperationalError):
-            return True
-        if getattr(error, "error_code", None) == "TEMPORARILY_UNAVAILABLE":
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def silence() -> None:
@@ -180,9 +152,20 @@ def silence() -> None:
 
 
 def preload() -> None:
-    """Import MLflow beside other work: seconds that a process which waits for its workers need not spend later."""
+    """Import MLflow beside other work: seconds that a process which waits for its workers need not spend later.
+
+    Raises:
+        InputError: the mirror that params.yaml asks for cannot be had: said before the work and not after it.
+    """
+    mirror_mode()
     silence()
-    threading.Thread(target=importlib.import_module, args=("mlflow",), daemon=True).start()
+
+    def load() -> None:
+        for module in MODULES:
+            with suppress(ImportError):  # in another release of MLflow they may lie elsewhere
+                importlib.import_module(module)
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def open_store(root: Path | str | None = None) -> Store:
@@ -213,6 +196,7 @@ def open_store(root: Path | str | None = None) -> Store:
 
     try:
         with _lock(folder, "store"), reached(uri):
+            knock(uri)
             if file and not file.is_file():
                 _create(file)
             elif file:
@@ -236,16 +220,20 @@ def _location(uri: str, folder: Path, name: str) -> str | None:
 
 
 def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    """Id of an experiment, made where there is none; what people have written about one stays as it is."""
     from mlflow.exceptions import MlflowException
 
+    labels = EXPERIMENTS[name].labels()
     while (found := client.get_experiment_by_name(name)) is None:
         try:
-            return client.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, artifact_location=location, tags=labels)
         except MlflowException as error:  # another machine may be faster
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
+    for key in labels.keys() - found.tags.keys():
+        client.set_experiment_tag(found.experiment_id, key, labels[key])
     return found.experiment_id
 
 
@@ -266,9 +254,9 @@ def _create(file: Path) -> None:
 def _relocate(file: Path, artifacts: Path) -> None:
     """Rewrite the absolute artifact paths of a database that lies elsewhere than when they were written."""
     with closing(sqlite3.connect(file, timeout=60)) as connection, connection:
-        query = "SELECT artifact_location FROM experiments WHERE name = ?"
-        row = connection.execute(query, EXPERIMENTS[:1]).fetchone()
-        new, old = artifacts.as_uri(), str(row[0]).removesuffix(f"/{EXPERIMENTS[0]}") if row else ""
+        name = next(iter(EXPERIMENTS))
+        row = connection.execute("SELECT artifact_location FROM experiments WHERE name = ?", (name,)).fetchone()
+        new, old = artifacts.as_uri(), str(row[0]).removesuffix(f"/{name}") if row else ""
         if not old.startswith("file:") or old == new:
             return
         for table, column in LOCATIONS:

@@ -1,22 +1,18 @@
-"""Which trial of a sweep wins."""
+"""Which trials of sampling settings lead, and which trial of training settings wins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from glass_ml.tuning.objective import DEFAULT, feasible
-
-TIE = 0.01
-"""Scores that differ by less than this fraction are taken as equal."""
+from glass_ml.tuning.objective import feasible
+from glass_ml.tuning.trials import is_default
 
 
 def default_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """The complete trial of the default settings."""
-    found = (t for t in trials if t.user_attrs.get(DEFAULT) and t.state == TrialState.COMPLETE)
-    return next(found, None)
+    return next((t for t in trials if is_default(t) and t.state == TrialState.COMPLETE), None)
 
 
 def score(trial: FrozenTrial, default: FrozenTrial) -> float:
@@ -25,31 +21,22 @@ def score(trial: FrozenTrial, default: FrozenTrial) -> float:
     return float((ratios[0] * ratios[1]) ** 0.5) if len(ratios) > 1 else ratios[0]
 
 
-def choose(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The winner of a sweep.
+def leaders(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
+    """The trials of sampling settings that go into the finals, the best first.
 
-    Of the complete trials that keep every limit and need no more network calls than the default settings, the one of
-    the least `score`. Scores within 1 % of it count as equal; then fewer calls win, then the default, then the earlier
-    trial. Of a sweep of training settings, the least loss wins. None if no trial keeps the limits.
+    Complete ones that keep every limit, need no more network calls than the default settings and have a smaller
+    `score`; where the default breaks a limit, a larger one too.
     """
     default = default_trial(trials)
     if default is None:
-        return None
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and feasible(t)]
-    allowed = [t for t in complete if t.values[-1] <= default.values[-1]] if len(default.values) > 1 else complete
-    if not allowed:
-        return None
-    if len(default.values) == 1:
-        return min(allowed, key=lambda t: (t.values[0], t.number))
-    best = min(score(t, default) for t in allowed)
-    equal = [t for t in allowed if score(t, default) <= (1 + TIE) * best]
-    return min(equal, key=lambda t: (t.values[-1], not t.user_attrs.get(DEFAULT), t.number))
+        return []
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and feasible(t) and t is not default]
+    allowed = [t for t in complete if t.values[-1] <= default.values[-1]]
+    better = [t for t in allowed if score(t, default) < 1 or not feasible(default)]
+    return sorted(better, key=lambda t: (score(t, default), t.values[-1], t.number))[:number]
 
 
-def provenance(study: str, trial: FrozenTrial, default: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
-    """What a winner's file says of its origin."""
-
-    def shown(t: FrozenTrial) -> dict[str, float]:
-        return {name: float(f"{value:.6g}") for name, value in zip(names, t.values, strict=True)}
-
-    return {"study": study, "trial": trial.number, "values": shown(trial), "default": shown(default)}
+def least_loss(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The winner of a sweep of training settings; the earlier trial among equals."""
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    return min(complete, key=lambda t: (t.values[0], t.number), default=None)

@@ -11,12 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.analysis.figures import BLUE, INK, MUTED, ORANGE, SERIES, house_style
 from glass_ml.tuning.choice import default_trial
 from glass_ml.tuning.objective import feasible
+from glass_ml.tuning.pairs import COMPARED
 
+RATIOS = {"held_out": "held-out misfit", "realism": "distance from the hidden structures"}
 TITLES = {
     "held_out": "held-out misfit (R)",
     "realism": "distance from the hidden structures\n(1: that of one of them)",
@@ -101,6 +104,61 @@ def _history(trials: Sequence[FrozenTrial], name: str, winner: FrozenTrial | Non
     axes.set_ylabel(TITLES.get(name, name))
     axes.legend(loc="best")
     return figure
+
+
+def finals_figure(finals: Mapping[str, Any]) -> Figure:
+    """Every candidate of the finals beside the default: ratios, item by item, and their geometric means.
+
+    Args:
+        finals: what `FinalRound.hold` returns.
+    """
+    default, *others = finals["rows"]
+    names = {item["target"]: None for item in default["items"]}
+    with house_style():
+        figure = Figure(figsize=(10.0, 2.3 + 0.6 * len(others)))
+        for axes, name in zip(figure.subplots(1, 2, sharey=True), COMPARED, strict=True):
+            for place, row in enumerate(others):
+                _beside_default(axes, place, row, default, name, list(names))
+            axes.axvline(1.0, color=MUTED, linewidth=1.0)
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 7.0, 8.0)))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xlabel(f"{RATIOS[name]}, candidate / default")
+            axes.grid(visible=False, axis="y")
+        panel = figure.axes[0]
+        panel.set_yticks(range(len(others)), [_candidate(row, finals["winner"]) for row in others])
+        panel.set_ylim(len(others) - 0.4, -0.6)
+        found = {label: handle for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=len(found))
+        return figure
+
+
+def _beside_default(
+    axes: Axes, place: int, row: Mapping[str, Any], default: Mapping[str, Any], name: str, targets: Sequence[str]
+) -> None:
+    """A candidate's ratios in one number, at a place of the vertical axis: a dot for each item, a line for a target."""
+    for mine, item in zip(row["items"], default["items"], strict=False):
+        which = targets.index(item["target"])
+        height = place + 0.12 * (which - (len(targets) - 1) / 2)
+        colour = SERIES[which % len(SERIES)]
+        axes.scatter(mine[name] / item[name], height, s=22, color=colour, alpha=0.8, label=item["target"], zorder=2)
+    if "ratios" in row:
+        mean, error = row["ratios"][name], row["errors"][name]
+        spread = [[mean * (1 - np.exp(-error))], [mean * (np.exp(error) - 1)]]
+        style: dict[str, Any] = {"fmt": "D", "color": INK, "markersize": 7, "capsize": 4, "linewidth": 1.6}
+        axes.errorbar(mean, place, xerr=spread, **style, label="mean of all, standard error", zorder=3)
+        chance = {"held_out": f"p {row['p']:.2g}", "realism": f"worse: p {row['p_worse']:.2g}"}[name]
+        axes.annotate(chance, (0.99, place - 0.3), xycoords=("axes fraction", "data"), ha="right", color=MUTED)
+
+
+def _candidate(row: Mapping[str, Any], winner: int | None) -> str:
+    name = f"trial {row['trial']}"
+    if "ratios" not in row:
+        return f"{name}\nended early"
+    if not row["keeps_limits"]:
+        return f"{name}\nbreaks a limit"
+    return f"{name}\nwins" if row["trial"] == winner else name
 
 
 def importance_figure(importance: Mapping[str, Mapping[str, float]]) -> Figure:

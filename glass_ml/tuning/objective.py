@@ -21,10 +21,9 @@ from glass_ml.tuning.config import Limits, Pruning
 from glass_ml.tuning.pairs import Finished, beaten_by
 from glass_ml.tuning.score import Item, score, total
 from glass_ml.tuning.settings import with_settings
+from glass_ml.tuning.trials import is_default
 
 OBJECTIVES = ("held_out", "realism", "calls")
-DEFAULT = "default"
-"""Attribute of the trial of the default settings, which never ends early: the others are compared with it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class SamplingObjective:
                 raise TrialPruned(f"{item.name}, seed {item.seed}: no finite result")
             done.append(numbers)
             trial.set_user_attr(f"item {number}", {"target": item.name, "seed": item.seed, **numbers})
-            if not trial.user_attrs.get(DEFAULT) and number + 1 < len(self.items):
+            if not is_default(trial) and number + 1 < len(self.items):
                 other = beaten_by(calls, done, finished_of(study.get_trials(deepcopy=False)), self.pruning)
                 if other is not None:
                     raise TrialPruned(f"trial {other} is better on the same {len(done)} items")

@@ -1,4 +1,4 @@
-"""Early ends: a trial is compared with better ones on the inversions that both have made."""
+"""Trials are compared on the inversions that both have made: one that is beaten beyond doubt ends early."""
 
 from __future__ import annotations
 
@@ -34,13 +34,21 @@ def beaten_by(calls: float, items: Sequence[Numbers], others: Sequence[Finished]
     if len(items) < max(2, rules.after):
         return None
     for other in others:
-        ratios = np.array([_log_ratios(items, other.items, name) for name in COMPARED])
+        ratios = np.array([log_ratios(items, other.items, name) for name in COMPARED])
         worth = bool((ratios.mean(axis=1) > np.log1p(rules.margin)).all())
-        if other.calls <= calls and worth and wilcoxon(ratios.ravel(), alternative="greater").pvalue <= rules.p:
+        if other.calls <= calls and worth and chance(-ratios.ravel()) <= rules.p:
             return other.number
     return None
 
 
-def _log_ratios(mine: Sequence[Numbers], theirs: Sequence[Numbers], name: str) -> list[float]:
-    """By how much the first is worse on the same items."""
+def log_ratios(mine: Sequence[Numbers], theirs: Sequence[Numbers], name: str) -> list[float]:
+    """By how much the first is worse on the same items: the logarithms of the ratios of their numbers."""
     return [float(np.log(max(a[name], 1e-12) / max(b[name], 1e-12))) for a, b in zip(mine, theirs, strict=False)]
+
+
+def chance(logs: np.ndarray, candidates: int = 1) -> float:
+    """How probable ratios with these logarithms, or better ones, are of settings that are no better, one of so many.
+
+    One-sided signed-rank test (Wilcoxon, doi:10.2307/3001968), with Bonferroni's correction.
+    """
+    return min(1.0, candidates * float(wilcoxon(logs, alternative="less").pvalue)) if np.any(logs) else 1.0

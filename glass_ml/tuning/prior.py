@@ -20,9 +20,8 @@ from glass_ml.priors.module import TrainingConfig
 from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.noise import NoiseConfig
 from glass_ml.priors.training import train_prior
-from glass_ml.tuning.objective import DEFAULT
 from glass_ml.tuning.settings import with_settings
-from glass_ml.tuning.trials import RETRY
+from glass_ml.tuning.trials import RETRY, is_default
 
 PRIOR_OBJECTIVES = ("held_out_loss",)
 
@@ -113,7 +112,7 @@ class PriorObjective:
                 network=settings.network,
                 noise=settings.noise,
                 training=settings.training,
-                loggers=[Watch(study, trial, bool(trial.user_attrs.get(DEFAULT)))],
+                loggers=[Watch(study, trial, is_default(trial))],
                 progress=False,
             )
         except TrialPruned:

@@ -1,4 +1,5 @@
-"""A sweep in MLflow: one parent run, a child for every finished trial; made out of the sweep's own storage.
+"""A sweep in MLflow: one parent run, a child for every finished trial, those of the finals too; made out of the sweep's
+own storage.
 
 Recording is never needed by the sweep. It can be done at any time and again: what is there already is left as it is.
 """
@@ -7,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -20,25 +20,28 @@ from optuna.trial import FrozenTrial, TrialState
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_text, write_json
 from glass_ml.tracking.data import DataIdentity
+from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.lineage import canonical_json
+from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.outbox import keep, place_of
-from glass_ml.tracking.runs import KEY, PROCESS, Run, flatten, process_identity, start_run
-from glass_ml.tracking.store import Store, open_store, tracking_uri
+from glass_ml.tracking.runs import KEY, PROCESS, Run, flatten, numbers, process_identity, start_run
+from glass_ml.tracking.store import Store, open_store
 from glass_ml.tuning.objective import items_of
-from glass_ml.tuning.results import IMPORTANCE, PARETO, RESULT, trial_row
+from glass_ml.tuning.results import FINALS, IMPORTANCE, PARETO, RESULT, final_values, sweep_note, trial_row
 from glass_ml.tuning.score import total
 from glass_ml.tuning.storage import open_storage
-from glass_ml.tuning.trials import finished
+from glass_ml.tuning.trials import STATED, finished
 
 MANIFEST = "sweep.json"
-REQUIRED = ("system", "name", "study", "storage", "objectives", "trials", "settings", "base", "model")
+REQUIRED = ("system", "name", "study", "finals", "storage", "objectives", "trials", "settings", "base", "model")
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     """Write what `record_sweep` needs to know of a sweep, before its first trial: the keys of `REQUIRED`.
 
-    `base` are the settings of a trial by dotted key, but for those that a trial changes; `model` and `data` say what
-    the trials rest on.
+    `study` and `finals` are names of studies in `storage`, the latter None where there are no finals. `base` are the
+    settings of a trial by dotted key, but for those that a trial changes; `model` and `data` say what the trials rest
+    on.
     """
     write_json(folder / MANIFEST, content)
 
@@ -75,27 +78,34 @@ def record_sweep(folder: Path | str, *, running: bool = False, store: Store | No
     folder = Path(folder)
     manifest = read_manifest(folder)
     place = manifest["storage"] if "://" in manifest["storage"] else str(folder / manifest["storage"])
+    storage = open_storage(place)
     try:
-        study = optuna.load_study(study_name=manifest["study"], storage=open_storage(place))
+        trials = finished(optuna.load_study(study_name=manifest["study"], storage=storage))
     except KeyError:
         raise InputError(f"no study '{manifest['study']}'", place, "run 'glass-ml tune' again") from None
-    trials = finished(study)
+    finals: list[FrozenTrial] = []
+    if manifest["finals"]:
+        with suppress(KeyError):  # they have not begun
+            finals = finished(optuna.load_study(study_name=manifest["finals"], storage=storage))
+    result = _result(folder, manifest, len(trials)) if len(trials) >= manifest["trials"] else None
     store = store or open_store()
     with store.lock():
         parent = _parent(store, manifest)
         if running:
             store.client.update_run(parent.id, "RUNNING")
             parent.set_tags({PROCESS: process_identity(os.getpid())})
-        there = _recorded(parent)
-        for trial in trials:
-            key = sha256_text(canonical_json([manifest["study"], trial.number]))
-            if key not in there:
-                _record_child(parent, manifest, trial, key)
-        whole = len(trials) >= manifest["trials"]
-        if whole:
-            _outcome(parent, folder, manifest["study"])
+        there, new = _recorded(parent), []
+        for study, done in ((manifest["study"], trials), (manifest["finals"], finals)):
+            for trial in done:
+                key = sha256_text(canonical_json([study, trial.number]))
+                if key not in there:
+                    new.append(_record_child(parent, manifest, trial, study, key))
+        if result:
+            _outcome(parent, folder, result)
         if not running:
-            store.client.set_terminated(parent.id, "FINISHED" if whole else "KILLED")
+            store.client.set_terminated(parent.id, "FINISHED" if result else "KILLED")
+    for run in [*new, *([] if running else [parent.id])]:
+        mirror(store, run)
     return parent.id
 
 
@@ -106,29 +116,13 @@ def try_to_record(folder: Path, *, running: bool = False) -> bool:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        if _answers(tracking_uri()):
-            record_sweep(folder, running=running)
-            return True
-        problem = f"no answer from {tracking_uri()}"
+        record_sweep(folder, running=running)
+        return True
     except (InputError, MlflowException, SQLAlchemyError, OSError, Timeout) as error:
         problem = str(error).splitlines()[0]
     keep("sweep", folder=place_of(folder))
     print(f"not recorded in MLflow: {problem}; {folder} is kept for 'glass-ml sync'", file=sys.stderr)
     return False
-
-
-def _answers(uri: str) -> bool:
-    """Whether a server takes connections; MLflow itself would try for minutes. Other stores do."""
-    parts = urlsplit(uri)
-    if not parts.scheme.startswith("http"):
-        return True
-    try:
-        with socket.create_connection(
-            (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), 5
-        ):
-            return True
-    except OSError:
-        return False
 
 
 def _parent(store: Store, manifest: Mapping[str, Any]) -> Run:
@@ -142,6 +136,7 @@ def _parent(store: Store, manifest: Mapping[str, Any]) -> Run:
     with start_run(
         stage="tune", system=manifest["system"], name=manifest["name"], store=store, key=manifest["study"], data=data,
         params={"tuning": manifest["settings"]}, tags={"study": manifest["study"], **flatten(manifest["model"], ".")},
+        live=False,
     ) as run:  # fmt: skip
         return run
 
@@ -158,35 +153,47 @@ def _recorded(parent: Run) -> set[str]:
             return keys
 
 
-def _record_child(parent: Run, manifest: Mapping[str, Any], trial: FrozenTrial, key: str) -> None:
+def _record_child(parent: Run, manifest: Mapping[str, Any], trial: FrozenTrial, study: str, key: str) -> str:
+    """Record a trial, or one of the finals; returns the id of its run."""
+    final = study == manifest["finals"]
+    name = f"final of {trial.user_attrs[STATED]}" if final else f"trial {trial.number}"
+    place = {"round": "finals" if final else "trials", "trial": name.rpartition(" ")[2]}
     row = trial_row(trial, manifest["objectives"])
     labels: dict[str, Any] = {name: row[name] for name in ("state", "default", "keeps_limits", "why") if name in row}
     prefix = "sampling." if "calls" in manifest["objectives"] else ""
     settings = {prefix + name: value for name, value in {**manifest["base"], **trial.params}.items()}
     with start_run(
-        stage="tune", system=manifest["system"], name=f"trial {trial.number}", store=parent.store, params=settings,
-        tags={"trial": trial.number, **labels}, key=key, parent=parent.id,
+        stage="tune", system=manifest["system"], name=name, store=parent.store, params=settings,
+        tags={**place, **labels}, key=key, parent=parent.id, live=False,
     ) as run:  # fmt: skip
         measured = {n: v for n, v in trial.user_attrs.items() if isinstance(v, float)}
         so_far = items_of(trial.user_attrs) if trial.state == TrialState.PRUNED else []
         run.log_metrics({**measured, **(total(so_far) if so_far else {}), **row.get("values", {})})
         for step, loss in trial.intermediate_values.items():
             run.log_metrics({"val/loss": loss}, step)
+    return run.id
 
 
-def _outcome(parent: Run, folder: Path, study: str) -> None:
+def _result(folder: Path, manifest: Mapping[str, Any], trials: int) -> dict[str, Any] | None:
+    """What the sweep has come to, with all its trials and finals; None if that is not known yet."""
     if not (folder / RESULT).is_file():
-        return
-    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    if result["study"] != study:  # that of an earlier sweep in the same folder
-        return
-    for name in (RESULT, PARETO, IMPORTANCE):
+        return None
+    result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    held = result["finals"]["study"] if result["finals"] else manifest["finals"]
+    # There may be that of an earlier sweep in the same folder, or of an earlier end of this one.
+    same = (result["study"], held, len(result["trials"])) == (manifest["study"], manifest["finals"], trials)
+    return result if same else None
+
+
+def _outcome(parent: Run, folder: Path, result: Mapping[str, Any]) -> None:
+    for name in (RESULT, PARETO, IMPORTANCE, FINALS):
         if (folder / name).is_file():
             parent.log_artifact(folder / name)
-    rows = {row["number"]: row for row in result["trials"]}
-    parent.set_tags({label: result[label] for label in ("default", "winner")})
-    chosen = {label: rows[result[label]]["values"] for label in ("default", "winner") if result[label] in rows}
+    labels = {label: result[label] for label in ("default", "winner")}
+    parent.set_tags({**labels, NOTE: sweep_note(result)})
+    chosen: dict[str, Any] = final_values(result)
+    # Those of the winner have the names that they have in its own run: sweeps and trials compare in one table.
+    new = numbers({**chosen.pop("winner", {}), **chosen, "score": result.get("score")})
     known = parent.store.client.get_run(parent.id).data.metrics
-    new = {k: v for k, v in flatten({**chosen, "score": result.get("score")}, "/").items() if v is not None}
     if any(known.get(name) != value for name, value in new.items()):
-        parent.log_metrics({**chosen, "score": result.get("score"), "trials": len(rows)})
+        parent.log_metrics({**new, "trials": len(result["trials"])})

@@ -2,6 +2,7 @@
 
 A trial that has failed does not count, and its place is taken by another one. Who computes a trial is written beside
 it; where that process is dead, the trial has failed and its settings wait to be tried again, with what it has done.
+Settings that are stated, and not drawn, have a name, under which one trial counts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from glass_ml.tracking.runs import may_be_alive
 from glass_ml.tuning.sampler import place_of
 
 PROCESS, RETRY, ERROR, SIGN = "process", "retry_of", "error", "sign_of_life"
+STATED = "stated"
+"""Attribute: the name of settings that were not drawn."""
+DEFAULT = "default"
+"""The name of the default settings; their trial never ends early, as the others are compared with it."""
 MOST_TRIES = 10
 """How often settings are tried whose process dies: they may be what kills it."""
 
@@ -40,6 +45,16 @@ Space = Mapping[str, BaseDistribution]
 def finished(study: Study) -> list[FrozenTrial]:
     """The trials that count and are done, in order."""
     return study.get_trials(deepcopy=False, states=FINISHED)
+
+
+def is_default(trial: Trial | FrozenTrial) -> bool:
+    """Whether it tries the default settings."""
+    return trial.user_attrs.get(STATED) == DEFAULT
+
+
+def stated(study: Study) -> set[str]:
+    """The names of the stated settings that are tried, or wait to be."""
+    return {t.user_attrs[STATED] for t in study.get_trials(deepcopy=False) if _counts(t) and STATED in t.user_attrs}
 
 
 def unclaimed(study: Study, trials: int) -> int:
@@ -61,7 +76,8 @@ def claim(study: Study, space: Space, trials: int, process: str) -> Trial | None
     while unclaimed(study, trials):
         trial = study.ask(dict(space))
         trial.set_user_attr(PROCESS, process)
-        if place_of(study.get_trials(deepcopy=False), trial.number) < trials:
+        known = study.get_trials(deepcopy=False)
+        if place_of(known, trial.number) < trials and not _twice(known[trial.number], known):
             return trial
         give_up(study, trial, "others were faster")
     return None
@@ -71,6 +87,16 @@ def give_up(study: Study, trial: Trial, why: str) -> None:
     """End a trial that does not count, for a reason that is kept."""
     trial.set_user_attr(ERROR, why)
     study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _twice(trial: FrozenTrial, known: Sequence[FrozenTrial]) -> bool:
+    """Whether an earlier trial has the same stated settings: two machines may have stated them at once."""
+    name = trial.user_attrs.get(STATED)
+    return name is not None and any(_counts(t) and t.user_attrs.get(STATED) == name for t in known[: trial.number])
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    return trial.state != TrialState.FAIL
 
 
 class Silence:

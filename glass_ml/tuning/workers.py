@@ -29,10 +29,9 @@ from tqdm import tqdm
 
 from glass_ml.sampling.run import end_with_parent
 from glass_ml.tracking.runs import process_identity
-from glass_ml.tuning.objective import DEFAULT
 from glass_ml.tuning.sampler import PlacedSampler
 from glass_ml.tuning.storage import open_storage
-from glass_ml.tuning.trials import Silence, claim, finished, give_up, reap, signs_of_life, unclaimed
+from glass_ml.tuning.trials import STATED, Silence, claim, finished, give_up, reap, signs_of_life, stated, unclaimed
 
 LOOK_EVERY = 0.5  # s, between two looks at the trials
 MOST_DEATHS = 5
@@ -56,7 +55,7 @@ class Sweep:
         storage: as `open_storage` takes it.
         folder: of what the sweep writes.
         space: dotted key -> what it is drawn from.
-        default: dotted key -> default value; tried first.
+        stated: name -> settings that are tried before any are drawn, each once; the default settings among them.
         objective: what a trial does.
         objectives: names of its values, all to be small.
         trials: wanted in all.
@@ -69,7 +68,7 @@ class Sweep:
     storage: str
     folder: Path
     space: Mapping[str, BaseDistribution]
-    default: Mapping[str, Any]
+    stated: Mapping[str, Mapping[str, Any]]
     objective: Objective
     objectives: tuple[str, ...]
     trials: int
@@ -82,7 +81,7 @@ class Sweep:
         return FileLock(self.folder / ".claims.lock")
 
     def open(self) -> Study:
-        """The study of the sweep, made where it does not exist, with the default settings as its first trial.
+        """The study of the sweep, made where it does not exist, with the stated settings as its first trials.
 
         Raises:
             InputError: the storage cannot be opened.
@@ -101,20 +100,20 @@ class Sweep:
             if len(self.objectives) > 1 and study.metric_names != list(self.objectives):
                 study.set_metric_names(list(self.objectives))
             reap(study, self.space)
-            trials = study.get_trials(deepcopy=False)
-            if not any(t.user_attrs.get(DEFAULT) and t.state != TrialState.FAIL for t in trials):
-                study.enqueue_trial(dict(self.default), user_attrs={DEFAULT: True})
+            for name in [name for name in self.stated if name not in stated(study)]:
+                study.enqueue_trial(dict(self.stated[name]), user_attrs={STATED: name})
         return study
 
 
 def run_sweep(
-    sweep: Sweep, workers: int, *, progress: bool = True, heard: Callable[[Study], None] = lambda study: None
+    sweep: Sweep, workers: int, *, unit: str = "trial", progress: bool = True, heard: Callable[[], None] = lambda: None
 ) -> Study:
     """Have all trials done, those that are there already included; returns the study.
 
     Args:
         sweep: what to do.
         workers: processes.
+        unit: what the bar calls a trial.
         progress: show a bar.
         heard: called whenever trials have been finished.
 
@@ -125,7 +124,7 @@ def run_sweep(
     done = len(finished(study))
     processes: list[BaseProcess] = []
     deaths, silent = 0, Silence()
-    bar = tqdm(total=sweep.trials, initial=min(done, sweep.trials), unit="trial", disable=not progress, smoothing=0.1)
+    bar = tqdm(total=sweep.trials, initial=min(done, sweep.trials), unit=unit, disable=not progress, smoothing=0.1)
     try:
         with closing(bar):
             while done < sweep.trials:
@@ -140,7 +139,7 @@ def run_sweep(
                     bar.update(min(now, sweep.trials) - done)
                     bar.set_postfix_str(best_text(study))
                     done, deaths = now, 0
-                    heard(study)
+                    heard()
             for process in processes:
                 process.join()
     finally:

@@ -59,7 +59,7 @@ def test_a_model_arrives_with_its_lineage(exported, store, elsewhere, project, t
     ):
         assert got.tags[tag] == sent.tags[tag]
     assert got.tags["origin"].startswith("glass-a-Si version 1, imported from prior.glass by ")
-    assert "one/reference.angle.rmse | 0.2" in got.description and "imported from" in got.description
+    assert "one/reference.angle.rmse | &emsp;0.2" in got.description and "imported from" in got.description
     again = import_model(exported, elsewhere)
     assert (again.version, again.created) == (done.version, False)
     assert model_sha256(resolve_model(done.uri, store=elsewhere).folder) == model_sha256(project / "models" / "a-Si")

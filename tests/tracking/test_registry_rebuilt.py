@@ -1,5 +1,6 @@
 """Records made again after the database is lost, from files and from DVC's history."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,8 +16,6 @@ from glass_ml.tracking.store import open_store
 
 def commit_model(root, tools, keep=True):
     """models/a-Si as `dvc.lock` of a new commit names it; with `keep`, its content in DVC's cache."""
-    import json
-
     folder = root / "models" / "a-Si"
     md5, entries = content_md5(folder, root), folder_entries(folder, root)
     lock = {"stages": {"train": {"cmd": "train", "outs": [{"path": "models/a-Si", "md5": md5}]}}}
@@ -42,20 +41,28 @@ def test_a_lost_database_is_rebuilt_once(project, tools, monkeypatch):
         tools.write_prior(project / "models/a-Si", seed=seed, **card)
         known.append(commit_model(project, tools))
     register_prior("models/a-Si", system="a-Si")
-    tools.write_inversion("out/one")
+    inversion = tools.write_inversion("out/one")
+    evaluation = {
+        "measurements": {"sq": {"r_factor": 0.17, "chi2_reduced": 1.2}},
+        "reference": {"angle.rmse": {"mean": 0.5}},
+    }
+    (inversion / "evaluation.json").write_text(json.dumps(evaluation))
     shutil.rmtree(project / "mlruns")
     monkeypatch.chdir(project.rename(project.with_name("moved")))  # MLflow holds the lost file open under its old name
     first = list(rebuild())
     assert [(item.kind, item.status) for item in first] == [
         ("model", "recorded"), ("model", "recorded"), ("model", "recorded"), ("inversion", "recorded"),
+        ("evaluation", "recorded"),
     ]  # fmt: skip
-    assert [item.status for item in rebuild()] == ["recorded"] * 4
+    assert [item.status for item in rebuild()] == ["recorded"] * 5
     store = open_store()
     found = versions(store)
     assert [(int(v.version), v.tags["model_sha256"]) for v in found] == [(2, known[1]), (1, known[0])]
     assert aliases(store, "glass-a-Si")["candidate"] == 2
     (run,) = store.client.search_runs([store.experiments["inversions"]])
-    assert run.data.tags["model_version"] == "glass-a-Si/2"
+    assert run.data.tags["model_version"] == "glass-a-Si/2" and run.data.metrics["angle.rmse"] == 0.5
+    noted = {key: value for key, value in found[0].tags.items() if key.startswith("evaluation/one/")}
+    assert noted["evaluation/one/reference.angle.rmse"] == "0.5" and noted["evaluation/one/sq.r_factor"] == "0.17"
 
 
 def test_what_dvc_has_no_longer_is_said(project, tools, capsys):

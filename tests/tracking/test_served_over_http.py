@@ -5,7 +5,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ase.io import read
+from ports import free_port
 from small_project import write_target
 
 from glass_ml.tracking.lineage import model_sha256, read_stamp, structure_sha256
@@ -27,9 +27,7 @@ def served(project, tmp_path):
     """The address of a server of version 1 of the small prior."""
     store = open_store()
     register_prior("models/a-Si", system="a-Si", store=store)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/glass-a-Si/1"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in an activated environment

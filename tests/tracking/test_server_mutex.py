@@ -2,12 +2,19 @@
 
 import os
 import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from unittest.mock import MagicMock
 
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
 
 from glass_ml.errors import InputError, without_passwords
-from glass_ml.tracking import mutex
+from glass_ml.tracking import mutex, reach
 from glass_ml.tracking.health import examine
+from glass_ml.tracking.reach import StoreUnreachable
 from glass_ml.tracking.runs import start_run
 from glass_ml.tracking.store import open_store, tracking_uri
 
@@ -88,6 +95,78 @@ def test_a_slow_caller_does_not_get_a_number_again_that_was_cleared_away(store):
         assert names(store) == ["glass_ml.lock.x.000000000003"]
 
 
+@contextmanager
+def front(client):
+    """A door to the store that can be shut: what answers, and then is not there any more."""
+    state = {"open": True, "asked": 0}
+
+    def through(name):
+        def call(*arguments, **options):
+            state["asked"] += 1
+            if not state["open"]:
+                try:
+                    raise requests.exceptions.ConnectionError("connection refused")
+                except requests.exceptions.ConnectionError as error:
+                    raise MlflowException(f"API request failed: {error}") from error
+            return getattr(client, name)(*arguments, **options)
+
+        return call
+
+    class Door:
+        def __getattr__(self, name):
+            return through(name)
+
+    yield Door(), state
+
+
+def remote(store, client):
+    """The store as one behind a server's address, spoken to through `client`."""
+    return replace(store, uri="http://127.0.0.1:9", client=client)
+
+
+def test_a_server_that_is_away_when_the_lock_is_asked_for(store):
+    with front(store.client) as (client, state):
+        state["open"] = False
+        with pytest.raises(StoreUnreachable), remote(store, client).lock():
+            pytest.fail("nobody has it")
+
+
+def test_a_server_that_goes_while_the_lock_is_waited_for(store):
+    with front(store.client) as (client, state), mutex.hold(store.client, "registry"):
+        shut = threading.Timer(0.5, lambda: state.update(open=False))
+        shut.start()
+        with pytest.raises(StoreUnreachable), remote(store, client).lock():
+            pytest.fail("nobody has it")
+        shut.join()
+
+
+def test_a_server_that_goes_while_the_lock_is_held(store, caplog):
+    with front(store.client) as (client, state):
+        other = remote(store, client)
+        with pytest.raises(StoreUnreachable), other.lock():
+            state["open"] = False
+            asked = state["asked"]
+            other.client.search_registered_models()
+        assert state["asked"] - asked <= 3  # it is not asked again for the sake of the lock, but for a sign of life
+        # Work that needs nothing more of the server comes to its end, and the lock runs out.
+        state["open"] = True
+        with mutex.hold(client, "second", lease=0.4):
+            state["open"] = False
+            time.sleep(0.3)
+    assert "taken over" not in caplog.text
+    assert len(mutex._chain(store.client, "second")) == 1
+    with mutex.hold(store.client, "second", timeout=20):
+        assert mutex._chain(store.client, "second")[0][0] == 2
+
+
+def test_other_errors_stay_what_they_are_and_give_the_lock_back(store):
+    with front(store.client) as (client, _):
+        with pytest.raises(ZeroDivisionError), remote(store, client).lock():
+            1 / 0  # noqa: B018
+        with mutex.hold(store.client, "registry", timeout=0):
+            pass
+
+
 def test_who_has_lost_it_says_so(store, caplog):
     with mutex.hold(store.client, "x"):
         mutex._make(store.client, "x", 2, lease=0.1)
@@ -130,6 +209,18 @@ def test_the_password_of_a_database_is_in_no_message_and_no_tag(project, store, 
         store.client.get_run(run.id).data.tags["error"] == "ValueError: no answer from postgresql://ann@127.0.0.1:9/db"
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", secret)
-    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 0)
     shown = [f"{finding.name} {finding.detail}" for finding in examine()]
     assert any("127.0.0.1" in text for text in shown) and not any("s3cret" in text for text in shown)
+
+
+def test_the_address_of_a_database_is_read_as_the_database_reads_it(monkeypatch):
+    """A password may hold what ends a host elsewhere; and none is shown."""
+    knocked = []
+    monkeypatch.setattr("socket.create_connection", lambda address, timeout: knocked.append(address) or MagicMock())
+    reach.knock("postgresql+psycopg://ann:s3#c/ret@db.example.org/glass")
+    reach.knock("mysql://ann@db.example.org:3307/glass")
+    reach.knock("sqlite:///mlflow.db")
+    assert knocked == [("db.example.org", 5432), ("db.example.org", 3307)]
+    with pytest.raises(InputError, match="not the address of a store") as caught:
+        reach.knock("postgresql://ann:s3cret@db.example.org:port/glass")
+    assert "s3cret" not in str(caught.value) and "MLFLOW_TRACKING_URI" in str(caught.value)

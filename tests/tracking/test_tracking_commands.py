@@ -8,6 +8,7 @@ import time
 import urllib.request
 
 import pytest
+from ports import free_port
 
 from glass_ml.cli.main import main
 from glass_ml.tracking.health import examine
@@ -79,6 +80,8 @@ def test_doctor_finds_what_is_there_twice(project, store, tools):
 
 def test_doctor_outside_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("glass_ml.tracking.health._lammps", lambda root: iter(()))
     found = findings(None)
     assert {f.status for f in found.values()} == {"ok", "note"} and found["mlflow"].status == "note"
@@ -87,9 +90,7 @@ def test_doctor_outside_a_project(tmp_path, monkeypatch):
 
 def test_ui_answers_on_loopback(project, store):
     register_prior("models/a-Si", system="a-Si", store=store)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "glass_ml.cli.main", "ui", "--port", str(port)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as page:
         try:

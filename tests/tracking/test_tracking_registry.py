@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from glass_ml.errors import InputError
+from glass_ml.files import write_json
 from glass_ml.tracking.description import describe
 from glass_ml.tracking.inversions import log_evaluation, log_inversion
 from glass_ml.tracking.lineage import model_sha256, read_stamp
@@ -50,8 +51,9 @@ def test_version_says_where_it_comes_from(store, registered, project, tools):
         "held_out_loss/0.40": "0.24",
     }
     run = store.client.get_run(registered.run_id)
-    recorded = {k: v for k, v in run.data.metrics.items() if k.startswith("held_out_loss/")}
-    assert recorded == {"held_out_loss/0.12": 0.21, "held_out_loss/0.25": 0.13, "held_out_loss/0.40": 0.24}
+    recorded = {k: v for k, v in run.data.metrics.items() if "loss" in k and k != "loss.mean"}
+    assert recorded == {"loss.0.12": 0.21, "loss.0.25": 0.13, "loss.0.40": 0.24}
+    assert run.info.run_name == "prior a-Si v1" and run.data.tags["model_version"] == "glass-a-Si/1"
     assert run.inputs.dataset_inputs[0].dataset.digest == found["data_md5"]
     assert len(run.outputs.model_outputs) == 1
 
@@ -60,6 +62,15 @@ def test_training_run_registers_its_own_prior(store):
     with start_run(stage="train", system="a-Si", name="prior", store=store) as run:
         done = register_prior("models/a-Si", system="a-Si", metrics={"val/loss": 0.4}, run=run, store=store)
     assert done.run_id == run.id and store.client.get_run(run.id).data.metrics["val/loss"] == 0.4
+
+
+def test_the_same_prior_trained_again_has_its_numbers_too(store, registered):
+    with start_run(stage="train", system="a-Si", name="prior", store=store) as run:
+        done = register_prior("models/a-Si", system="a-Si", run=run, store=store)
+    assert (done.version, done.created) == (1, False)
+    again, first = (store.client.get_run(run_id).data for run_id in (run.id, done.run_id))
+    assert "loss.mean" in again.metrics and again.metrics.items() <= first.metrics.items()
+    assert again.tags["model_version"] == "glass-a-Si/1"
 
 
 def test_registering_goes_on_after_a_kill(store, monkeypatch):
@@ -209,10 +220,10 @@ def test_inversion_is_recorded_once(store, registered, project, tools):
     lineage = json.loads((folder / "lineage.json").read_text())
     measured = json.loads(lineage["measurements"])[0]["sha256"][:36]
     assert digests == {("a-Si training data", lineage["data_md5"]), ("sq (xray-sq)", measured)}
-    assert run.data.metrics["measurements/sq/r_factor"] == 0.17
-    assert run.data.metrics["structure/coordination_Si-Si_4_/mean"] == 0.9
+    assert run.data.metrics["values/measurements/sq/r_factor"] == 0.17
+    assert run.data.metrics["values/structure/coordination_Si-Si_4_/mean"] == 0.9
     assert run.data.params["schedule.steps"] == "30" and run.data.params["seed"] == "1"
-    assert run.data.tags["model_sha256"] == lineage["model_sha256"] and run.info.run_name == "a-Si one"
+    assert run.data.tags["model_sha256"] == lineage["model_sha256"] and run.info.run_name == "a-Si one v1 seed 1"
     names = {a.path for a in store.client.list_artifacts(run_id)}
     assert names == {
         "structures.extxyz",
@@ -224,8 +235,11 @@ def test_inversion_is_recorded_once(store, registered, project, tools):
         "params.json",
         "figures",
     }
+    write_json(folder / "evaluation.json", {"reference": {"gr.rmse": {"mean": 0.3}}})
     log_evaluation(folder, {"r_factor": 0.16}, store=store)
-    assert store.client.get_run(run_id).data.metrics["evaluation/r_factor"] == 0.16
+    evaluated = store.client.get_run(run_id).data.metrics
+    assert evaluated["gr.rmse"] == evaluated["values/reference/gr.rmse/mean"] == 0.3
+    assert get_version(store, "glass-a-Si", 1).tags["evaluation/one/r_factor"] == "0.16"
     assert store.client.get_run(run_id).info.status == "FINISHED"
 
 

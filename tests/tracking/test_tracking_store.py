@@ -167,6 +167,18 @@ def test_killed_processes(store, project):
         assert run.id == ids[signal.SIGKILL]  # the same work done again is the same run
 
 
+@pytest.mark.parametrize("before", [None, "sqlite:////elsewhere/mlflow.db"])
+def test_a_training_leaves_the_store_of_the_process_as_it_was(store, monkeypatch, before):
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    if before:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", before)
+    with start_run(stage="train", system="x", name="n", store=store) as run, store.current():
+        MLFlowLogger(tracking_uri=store.uri, run_id=run.id).log_metrics({"loss": 1.0}, 5)
+    assert os.environ.get("MLFLOW_TRACKING_URI") == before
+    assert [m.step for m in store.client.get_metric_history(run.id, "loss")] == [5]
+
+
 def test_find_run_takes_finished_ones(store):
     with start_run(stage="tune", system="x", name="n", store=store, tags={"mark": "m"}) as run:
         assert find_run(store, "mark", "m") is None

@@ -66,7 +66,7 @@ def test_a_bad_trial_is_ended_and_the_default_never_is(objective: SamplingObject
     study = optuna.create_study(directions=["minimize"] * 3)
     space = {"guidance.largest": FloatDistribution(1e-4, 1.0)}
     for largest, default in ((0.3, False), (1e-4, False), (1e-4, True)):
-        study.enqueue_trial({"guidance.largest": largest}, user_attrs={"default": default})
+        study.enqueue_trial({"guidance.largest": largest}, user_attrs={"stated": "default"} if default else {})
     good, bad, default = (study.ask(space) for _ in range(3))
     study.tell(good, objective(study, good))
     with pytest.raises(optuna.TrialPruned, match="trial 0 is better on the same 2 items"):

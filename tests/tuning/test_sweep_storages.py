@@ -1,7 +1,6 @@
 """Other ways to the same trials: a database, a gRPC proxy, and the dashboard on a journal."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from ports import free_port
 from small_sweep import finished_numbers
 from test_trials_shared import sweep_of
 
@@ -20,12 +20,6 @@ from glass_ml.cli.main import main
 from glass_ml.tuning.record import read_manifest, record_sweep
 from glass_ml.tuning.storage import open_storage
 from glass_ml.tuning.workers import work
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

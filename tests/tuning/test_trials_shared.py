@@ -16,7 +16,7 @@ from glass_ml.tracking.runs import process_identity
 from glass_ml.tuning import workers
 from glass_ml.tuning.sampler import PlacedSampler
 from glass_ml.tuning.storage import open_storage
-from glass_ml.tuning.trials import MOST_TRIES, Silence, claim, finished, reap, signs_of_life, unclaimed
+from glass_ml.tuning.trials import MOST_TRIES, Silence, claim, finished, reap, signs_of_life, stated, unclaimed
 from glass_ml.tuning.workers import Sweep, do, work
 
 SPACE = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1)}
@@ -38,9 +38,9 @@ class Valley:
 
 
 def sweep_of(folder: Path, storage: str, trials: int = 12, objective: object = None) -> Sweep:
-    default = {"x": 0.5, "y": 0.0}
+    named = {"default": {"x": 0.5, "y": 0.0}}
     objective = objective or Valley()
-    return Sweep("valley", storage, folder, SPACE, default, objective, ("a", "b"), trials, seed=3, startup=4)
+    return Sweep("valley", storage, folder, SPACE, named, objective, ("a", "b"), trials, seed=3, startup=4)
 
 
 @pytest.fixture(params=["journal", "sqlite"])
@@ -61,7 +61,7 @@ def test_no_more_trials_are_taken_than_wanted(tmp_path: Path, storage: str) -> N
         if trial := claim(studies[k % 2], SPACE, 5, alive()):
             taken.append((k % 2, trial))
     assert sorted(t.number for _, t in taken) == [0, 1, 2, 3, 4]
-    assert taken[0][1].params == {"x": 0.5, "y": 0.0} and taken[0][1].user_attrs["default"]
+    assert taken[0][1].params == {"x": 0.5, "y": 0.0} and taken[0][1].user_attrs["stated"] == "default"
     for k, trial in taken:
         studies[k].tell(trial, [1.0, 1.0])
     assert len(finished(studies[0])) == 5 and unclaimed(studies[1], 5) == 0
@@ -76,6 +76,15 @@ def test_a_trial_too_many_is_given_up(tmp_path: Path, storage: str) -> None:
         trial.set_user_attr("process", alive())
     assert claim(study, SPACE, 4, alive()) is None
     assert claim(study, SPACE, 5, alive()).number == 4
+
+
+def test_what_two_machines_have_stated_is_done_once(tmp_path: Path, storage: str) -> None:
+    study = sweep_of(tmp_path, storage).open()
+    study.enqueue_trial({"x": 0.5, "y": 0.0}, user_attrs={"stated": "default"})  # by one that had not seen the first
+    study.enqueue_trial({"x": 0.1, "y": 0.1}, user_attrs={"stated": "other"})
+    taken = [claim(study, SPACE, 2, alive()) for _ in range(3)]
+    assert [t and (t.number, t.user_attrs["stated"]) for t in taken] == [(0, "default"), (2, "other"), None]
+    assert stated(study) == {"default", "other"}
 
 
 def test_the_trial_of_a_dead_process_is_done_again_once(tmp_path: Path, storage: str) -> None:

@@ -1,4 +1,4 @@
-"""Who wins a sweep, and that inversions use the winner."""
+"""Who leads a sweep, and that inversions use the settings of its winner."""
 
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.stages.invert import settings_of
 from glass_ml.stages.params import system_config
-from glass_ml.tuning.choice import choose, score
+from glass_ml.tuning.choice import leaders, least_loss, score
+from glass_ml.tuning.objective import OBJECTIVES
+from glass_ml.tuning.results import result_text, sweep_note, write_results
 from glass_ml.tuning.winner import Winner, read_winner, write_winner
 
 
@@ -20,39 +22,49 @@ def trials(*rows: tuple, single: bool = False) -> list[FrozenTrial]:
     for k, row in enumerate(rows):
         values = row[:1] if single else row[:3]
         limits = {"constraints:defects": row[3]} if len(row) > 3 else {}
+        name = {"stated": "default"} if k == 0 else {}
         study.add_trial(
             create_trial(
-                state=TrialState.COMPLETE, values=values, user_attrs={"default": k == 0}, system_attrs=limits
+                state=TrialState.COMPLETE, values=values, user_attrs=name, system_attrs=limits
             )
         )  # fmt: skip
     return study.get_trials()
 
 
 @pytest.mark.parametrize(
-    "rows, winner",
+    "rows, leading",
     [
-        ([(0.2, 2.0, 100), (0.1, 2.0, 100), (0.15, 2.0, 100)], 1),  # least misfit and realism together
-        ([(0.2, 2.0, 100), (0.1, 3.0, 100), (0.12, 2.0, 100)], 2),
-        ([(0.2, 2.0, 100), (0.1, 1.0, 101), (0.19, 1.9, 90)], 2),  # not at more calls
-        ([(0.2, 2.0, 100), (0.1, 1.0, 100, 0.5), (0.19, 1.9, 90, -0.1)], 2),  # not beyond a limit
-        ([(0.2, 2.0, 100), (0.1, 1.0, 100), (0.1005, 1.0, 60)], 2),  # as good within 1 %, for fewer calls
-        ([(0.2, 2.0, 100), (0.1995, 2.0, 100)], 0),  # as good: the default stays
-        ([(0.2, 2.0, 100, 0.1), (0.3, 3.0, 80)], 1),  # the default breaks a limit
-        ([(0.2, 2.0, 100, 0.1), (0.1, 1.0, 90, 0.1)], None),
+        ([(0.2, 2.0, 100), (0.15, 2.0, 100), (0.1, 2.0, 100)], [2, 1]),  # least misfit and realism together
+        ([(0.2, 2.0, 100), (0.1, 3.0, 100), (0.12, 2.0, 100)], [2, 1]),
+        ([(0.2, 2.0, 100), (0.1, 1.0, 101), (0.19, 1.9, 90)], [2]),  # not at more calls
+        ([(0.2, 2.0, 100), (0.1, 1.0, 100, 0.5), (0.19, 1.9, 90, -0.1)], [2]),  # not beyond a limit
+        ([(0.2, 2.0, 100), (0.1, 1.0, 100), (0.1, 1.0, 60), (0.3, 1.0, 60)], [2, 1]),  # nor worse than the default
+        ([(0.2, 2.0, 100), (0.1, 1.0, 90), (0.1, 1.1, 90), (0.1, 1.2, 90)], [1, 2]),  # two of them
+        ([(0.2, 2.0, 100, 0.1), (0.3, 3.0, 80)], [1]),  # the default breaks a limit
+        ([(0.2, 2.0, 100), (0.3, 3.0, 80)], []),
     ],
 )
-def test_the_rule(rows: list[tuple], winner: int | None) -> None:
-    found = choose(trials(*rows))
-    assert (found.number if found else None) == winner
+def test_who_goes_into_the_finals(rows: list[tuple], leading: list[int]) -> None:
+    assert [t.number for t in leaders(trials(*rows), 2)] == leading
 
 
 def test_of_trainings_the_least_loss_wins() -> None:
     rows = trials((0.3,), (0.2,), (0.25,), single=True)
-    assert choose(rows).number == 1 and score(rows[1], rows[0]) == pytest.approx(2 / 3)
+    assert least_loss(rows).number == 1 and score(rows[1], rows[0]) == pytest.approx(2 / 3)
 
 
-def test_no_default_no_winner() -> None:
-    assert choose(trials((0.2, 2.0, 100), (0.1, 1.0, 90))[1:]) is None
+def test_nobody_leads_without_the_default() -> None:
+    assert leaders(trials((0.2, 2.0, 100), (0.1, 1.0, 90))[1:], 2) == []
+
+
+@pytest.mark.parametrize("finals", [None, {"winner": None, "rows": [{"trial": None, "items": [], "state": "pruned"}]}])
+def test_where_nothing_keeps_the_limits_nothing_is_written(tmp_path: Path, finals: dict | None) -> None:
+    study = optuna.create_study(directions=["minimize"] * 3)
+    study.add_trials(trials((0.2, 2.0, 100, 0.1), (0.1, 1.0, 90, 0.1)))
+    file = tmp_path / "tuned.yaml"
+    result = write_results(study, OBJECTIVES, finals, tmp_path, file, "a-Si", "tune a-Si")
+    assert result["winner"] is None and not file.exists() and (tmp_path / "result.json").is_file()
+    assert "nothing was chosen" in result_text(result) and "nothing was chosen" in sweep_note(result)
 
 
 def test_inversions_use_the_settings_of_the_file(sweep_project: Path, capsys: pytest.CaptureFixture) -> None:

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import optuna
+from ase.build import bulk
+from ase.io import write
 from optuna.trial import TrialState
 
 TUNING = """
@@ -23,26 +25,42 @@ TUNING = """
       n_atoms: 32
       startup: 3
       limits: {too_close: 1.0, defects: 2.0}
+      finals: {candidates: 1, seeds: [10, 11]}
 """
 RECIPE = """\
 systems:
   a-Si:
     target: {{reference: hidden.extxyz}}
-    sampling: {{schedule: {{steps: 8}}, guidance: {{largest: 0.3}}}}
+    sampling: {{schedule: {{steps: 8}}, guidance: {{largest: {largest}}}}}
     study: {{edges: [Si K], r_max: 4.0, q_range: [1.5, 10]}}
     tuning: {tuning}
 """
 
 
-def write_recipe(project: Path, tuning: str = TUNING) -> None:
-    (project / "params.yaml").write_text(RECIPE.format(tuning=tuning))
+def write_recipe(project: Path, tuning: str = TUNING, largest: float = 0.3) -> None:
+    (project / "params.yaml").write_text(RECIPE.format(tuning=tuning, largest=largest))
 
 
-def study_of(folder: Path) -> optuna.Study:
+def write_hidden(project: Path) -> Path:
+    """Hidden structures: crystals with a little disorder, of two quenches."""
+    frames = []
+    for seed in range(4):
+        atoms = bulk("Si", "diamond", 5.43, cubic=True).repeat(2)
+        atoms.rattle(0.1, seed=seed)
+        atoms.info["quench"] = f"quench-{seed // 2}"
+        frames.append(atoms)
+    path = project / "data" / "a-Si" / "hidden.extxyz"
+    path.parent.mkdir(parents=True)
+    write(path, frames)
+    return path
+
+
+def study_of(folder: Path, which: str = "study") -> optuna.Study:
+    """The study of a sweep; of its finals, with "finals"."""
     from glass_ml.tuning.storage import open_storage
 
     manifest = json.loads((folder / "sweep.json").read_text())
-    return optuna.load_study(study_name=manifest["study"], storage=open_storage(str(folder / "journal.log")))
+    return optuna.load_study(study_name=manifest[which], storage=open_storage(str(folder / "journal.log")))
 
 
 def finished_numbers(study: optuna.Study) -> list[int]:
