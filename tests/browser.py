@@ -42,7 +42,7 @@ class Browser:
         # The protocol is read from descriptor 3 and written to 4.
         command = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
         self._process = subprocess.Popen(
-            ["bash", "-c", command, "bash", chromium(), *OPTIONS, f"--user-data-dir={profile}"],
+            ["bash", "-c", command, "bash", chromium(), *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(theirs_in, theirs_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -113,17 +113,23 @@ class Browser:
 
     def in_frame(self, expression: str):
         """Value of an expression in the frame of another origin that the page holds."""
-        deadline = time.monotonic() + 15
-        while not (frames := [t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "iframe"]):
+        deadline = time.monotonic() + 60
+        while not (frame := self._frame()):
             assert time.monotonic() < deadline, "no frame"
             time.sleep(0.1)
         own = self._session
-        self._session = self.call("Target.attachToTarget", targetId=frames[-1]["targetId"], flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=frame, flatten=True)["sessionId"]
         try:
             self.until("document.readyState === 'complete' && document.body.innerText !== ''")  # first it is empty
             return self.js(expression)
         finally:
             self._session = own
+
+    def _frame(self) -> str | None:
+        """Target of the page's frame; the browser has frames of its own, too."""
+        address = self.js("document.querySelector('iframe')?.src")
+        targets = self.call("Target.getTargets")["targetInfos"]
+        return next((t["targetId"] for t in targets if t["url"] == address), None)
 
     def until(self, expression: str, timeout: float = 60):
         """Wait until an expression is true of the page, and return its value."""

@@ -262,7 +262,6 @@ def test_the_report_opens_among_the_files_of_a_run(page: Page, place: Place) -> 
     page.shot("run")
     browser = page.open(f"{where}/artifacts/report.html")
     browser.sees("report.html", "structures.extxyz", "figures")
-    browser.until("!!document.querySelector('iframe')")
     assert verdict in browser.in_frame("document.body.innerText")
     assert browser.in_frame("document.getElementById('viewer').toDataURL().length") > 20_000
     page.shot("report")
