@@ -105,7 +105,8 @@ def measure(what: str, n_atoms: int, system: str, quick: bool) -> dict[str, Any]
     """One number, in this process."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    target, sampling = load_target(Path("targets") / system / "target.yaml"), system_config(system).sampling
+    target = load_target(Path("targets") / system / "target.yaml")
+    sampling = system_config(system, tuned=False).sampling
     if quick:
         sampling = replace(sampling, schedule=replace(sampling.schedule, steps=4))
     start = random_packing(target.composition, target.density, n_atoms, [generator(0, "scaling")])

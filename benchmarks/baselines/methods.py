@@ -133,8 +133,8 @@ def changed(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def settings(case: Case, row: str) -> SamplingConfig:
-    """The sampling settings of a row."""
-    return changed(system_config(case.system).sampling, SETTINGS[row])
+    """The sampling settings of a row; not those of a sweep, which was judged by structures of the same references."""
+    return changed(system_config(case.system, tuned=False).sampling, SETTINGS[row])
 
 
 def _prior(contest: Contest) -> Denoiser:

@@ -90,7 +90,7 @@ def test_structures_are_kept_and_rescaled(tmp_path):
 
 @pytest.mark.parametrize("row", SETTINGS)
 def test_settings_come_from_params_and_one_dict(row):
-    shipped = system_config(CASE.system).sampling
+    shipped = system_config(CASE.system, tuned=False).sampling
     config = settings(CASE, row)
     assert config.temperature.structure == {"posterior": 1, "optimiser": 0}.get(row, shipped.temperature.structure)
     assert config.schedule == replace(shipped.schedule, steps=CALLS) and config.guidance == shipped.guidance
