@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    config = system_config(arguments.system)
+    config = system_config(arguments.system, tuned=False)
     study = replace(config.study, n_structures=arguments.structures, steps=arguments.steps)
     hidden = hidden_structures(Path("data") / arguments.system / (study.reference or config.target.reference))
     prior = load_prior(Path("models") / arguments.system)
