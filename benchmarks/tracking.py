@@ -1,6 +1,6 @@
 """What the records of an inversion cost: the same inversion with and without tracking, whole commands, by turns.
 
-    python benchmarks/tracking.py                 # 4 x 216 atoms, its own settings; 15 minutes on two cores
+    python benchmarks/tracking.py                 # 4 x 216 atoms, the settings of `invert`; 15 minutes on two cores
     python benchmarks/tracking.py --system a-SiO2 --pairs 3
 
 Every inversion writes structures, spectra, figures and report into a folder of its own; the tracked ones also a run
