@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
 from ase.build import bulk
 from ase.io import write
+from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
 TUNING = """
@@ -27,6 +29,7 @@ TUNING = """
       limits: {too_close: 1.0, defects: 2.0}
       finals: {candidates: 1, seeds: [10, 11]}
 """
+LOCKS = (".claims.lock", ".journal.log.lock")
 RECIPE = """\
 systems:
   a-Si:
@@ -83,13 +86,24 @@ def wait_for(condition, process: subprocess.Popen, seconds: float = 90.0):
     return found
 
 
-def running_process(study: optuna.Study) -> int | None:
-    """The number of a process that is at work on a trial."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if "process" in trial.user_attrs and trial.params:
-            return int(trial.user_attrs["process"].split(":")[1])
+def at_work(study: optuna.Study) -> set[int]:
+    """The numbers of the processes that are in the middle of a trial."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return {int(t.user_attrs["process"].split(":")[1]) for t in running if "process" in t.user_attrs and t.params}
+
+
+def stopped_worker(study: optuna.Study, folder: Path) -> int | None:
+    """A process that is held up in the middle of a trial, and holds up no other: to be killed, or let go on."""
+    for pid in at_work(study):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            if pid in at_work(study) and all(_is_free(folder / name) for name in LOCKS):
+                return pid
+            os.kill(pid, signal.SIGCONT)
     return None
 
 
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
+def _is_free(lock: Path) -> bool:
+    with suppress(Timeout), FileLock(lock, timeout=0):
+        return True
+    return False

@@ -88,17 +88,20 @@ REQUESTS: dict[str, Callable[..., Any]] = {"open": open_run, "update": update, "
 
 def main() -> None:
     """Answer requests until there are no more."""
-    with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)  # whatever wandb prints is no answer
-        for line in sys.stdin:
-            request = json.loads(line)
-            try:
-                answer = {"answer": REQUESTS[request.pop("do")](request.pop("id"), **request)}
-            except Exception as error:  # wandb's own are many
-                answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
-            print(json.dumps(answer), file=answers, flush=True)
-        for run in runs.values():
-            run.finish(exit_code=BROKEN_OFF)
+    answers = os.dup(1)
+    os.dup2(2, 1)  # whatever wandb prints is no answer
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"answer": REQUESTS[request.pop("do")](request.pop("id"), **request)}
+        except Exception as error:  # wandb's own are many
+            answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+        try:
+            os.write(answers, (json.dumps(answer) + "\n").encode())
+        except BrokenPipeError:  # nobody is there to read it
+            break
+    for run in runs.values():
+        run.finish(exit_code=BROKEN_OFF)
 
 
 if __name__ == "__main__":

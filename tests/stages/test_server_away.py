@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -93,11 +92,10 @@ def test_entries_that_cannot_be_sent_stay(away, monkeypatch, capsys):
 
 
 def test_registered_models_need_the_server(away, capsys):
-    begun = time.monotonic()
     assert main([*INVERT, "--model", "models:/glass-a-Si@production"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "the tracking server cannot be reached" in error
-    assert time.monotonic() - begun < 10 and not OUT.exists()
+    assert not OUT.exists()
 
 
 def test_doctor_notes_what_waits(away, monkeypatch):

@@ -1,13 +1,15 @@
 """The finals of a sweep: who takes part, who wins, and that a kill loses and doubles nothing."""
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
-from small_sweep import TUNING, finished_numbers, kill, running_process, start, study_of, wait_for, write_recipe
+from small_sweep import TUNING, finished_numbers, start, stopped_worker, study_of, wait_for, write_recipe
 
 from glass_ml.cli.main import main
 from glass_ml.tracking.store import open_store
@@ -146,7 +148,7 @@ def test_killed_finals_lose_and_double_nothing(sweep_project: Path) -> None:
     parent = open_store().client.get_run(record_sweep(FOLDER))
     assert parent.info.status == "KILLED"  # all trials are there, and no winner yet
     again = start("--trials", "4", "--workers", "2")
-    kill(wait_for(lambda: running_process(study_of(FOLDER, "finals")), again))
+    os.kill(wait_for(lambda: stopped_worker(study_of(FOLDER, "finals"), FOLDER), again), signal.SIGKILL)
     _, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
     result = json.loads((FOLDER / "result.json").read_text())

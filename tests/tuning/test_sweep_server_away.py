@@ -1,12 +1,14 @@
 """The tracking server is stopped in the middle of a sweep: nothing is lost, nothing doubles."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from mlflow_server import server, stop
 from ports import free_port
-from small_sweep import finished_numbers, start, study_of, wait_for
+from small_sweep import finished_numbers, start, stopped_worker, study_of, wait_for
 
 from glass_ml.cli.main import main
 from glass_ml.tracking import outbox
@@ -30,9 +32,12 @@ def test_server_stopped_in_the_middle_of_a_sweep(sweep_project, tmp_path, monkey
     monkeypatch.setenv(VARIABLE, f"http://127.0.0.1:{port}")
     with server(folder, port) as process:
         sweep = start("--trials", str(TRIALS), "--workers", "1")
+        wait_for(lambda: (FOLDER / "journal.log").exists() and finished_numbers(study_of(FOLDER)), sweep)
+        worker = wait_for(lambda: stopped_worker(study_of(FOLDER), FOLDER), sweep)  # trials do not run ahead of MLflow
         wait_for(lambda: sweep_runs()[1], sweep)
         assert len(finished_numbers(study_of(FOLDER))) < TRIALS
         stop(process)
+        os.kill(worker, signal.SIGCONT)
         out, error = sweep.communicate(timeout=240)
     assert sweep.returncode == 0, error
     assert "written to tuned/a-Si.yaml" in out or "they stay" in out

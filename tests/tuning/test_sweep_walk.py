@@ -1,11 +1,13 @@
 """A whole sweep on the command line: counted, recorded once, killed and gone on with."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from small_sweep import finished_numbers, kill, running_process, start, study_of, wait_for
+from small_sweep import finished_numbers, start, stopped_worker, study_of, wait_for
 
 from glass_ml.cli.main import main
 from glass_ml.stages.params import system_config
@@ -74,7 +76,7 @@ def test_killed_workers_and_parents_lose_and_double_nothing(sweep_project: Path)
     sweep = start("--trials", "5", "--workers", "2")
     wait_for(lambda: (FOLDER / "journal.log").exists() and finished_numbers(study_of(FOLDER)), sweep)
     study = study_of(FOLDER)
-    kill(wait_for(lambda: running_process(study), sweep))
+    os.kill(wait_for(lambda: stopped_worker(study, FOLDER), sweep), signal.SIGKILL)
     _, err = sweep.communicate(timeout=120)
     assert sweep.returncode == 0, err
     assert "died (signal 9): another takes over" in err
