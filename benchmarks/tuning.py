@@ -1,7 +1,8 @@
 """Whether tuned sampling settings are better than the default on spectra that their sweep has never seen.
 
-    python benchmarks/tuning.py a-Si               # 8 minutes on two cores
-    python benchmarks/tuning.py a-SiO2             # 10 minutes
+    python benchmarks/tuning.py a-Si                    # 8 minutes on two cores
+    python benchmarks/tuning.py a-Si --structures 3     # 22 minutes
+    python benchmarks/tuning.py a-SiO2                  # 10 minutes
 
 Hidden structures of other references, densities or quenches than those of the sweep (`systems.X.tuning` of params.yaml)
 are measured, one probe is fitted, and the others are held out. Both settings invert every target with the same seeds,

@@ -78,7 +78,8 @@ def study_text(result: Mapping[str, Any]) -> str:
         *_sentences(result, singles),
         "",
         "`left` is the part of the prior's error that remains in the unfitted descriptors: 1, the data said nothing; "
-        "0, nothing is left to know. R of a spectrum; * it was fitted. ± is the standard deviation over replicas.",
+        "0, nothing is left to know (± standard error). R of a spectrum; * it was fitted. The other ± are standard "
+        "deviations over replicas.",
         "",
         *_table(result),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from glass_ml.structures.random import generator
 from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage
 from glass_ml.tracking.registry import resolve_model
 from glass_ml.tracking.store import preload
+from glass_ml.tuning.settings import dotted
 
 SCRATCH = ".replicas"
 
@@ -99,6 +101,8 @@ def invert(
     if metrics is None:
         if track:
             preload()
+        if progress and first_process():
+            _say_tuned(target.system)
         job = {
             "denoiser": prior,
             "composition": target.composition,
@@ -132,6 +136,21 @@ def settings_of(system: str) -> tuple[SamplingConfig, InversionConfig]:
         config = system_config(system)
         return config.sampling, config.inversion
     return SamplingConfig(), InversionConfig()
+
+
+def _say_tuned(system: str) -> None:
+    """Say which settings of params.yaml a sweep has replaced: a change of these there changes nothing."""
+    if not (PARAMS.exists() and system in system_names()):
+        return
+    own, used = (system_config(system, tuned=tuned) for tuned in (False, True))
+    before, after = (dotted(as_mapping(config.sampling)) for config in (own, used))
+    changed = [f"{key} {_short(after[key])} for {_short(before[key])}" for key in after if after[key] != before[key]]
+    if changed and own.tuning:
+        print(f"settings of {own.tuning.winner} in place of params.yaml: {', '.join(changed)}", file=sys.stderr)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _check_folder(out: Path) -> None:

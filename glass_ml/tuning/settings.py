@@ -55,9 +55,28 @@ def with_settings(config: T, settings: Mapping[str, Any], where: str) -> T:
     content = as_mapping(config)
     for key, value in settings.items():
         require_key(config, key, where)
-        *outer, name = key.split(".")
-        place = content
-        for part in outer:
-            place = place[part]
-        place[name] = value
+        _put(content, key, value)
     return build(type(config), content, where)
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted keys, as params.yaml has them: mappings in mappings."""
+    content: dict[str, Any] = {}
+    for key, value in settings.items():
+        _put(content, key, value)
+    return content
+
+
+def dotted(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Mappings in mappings, as settings by dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    *outer, name = key.split(".")
+    for part in outer:
+        content = content.setdefault(part, {})
+    content[name] = value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 from glass_ml.config import build, read_yaml
 from glass_ml.errors import InputError
 from glass_ml.files import write_text
+from glass_ml.tuning.settings import dotted, nested
 
 HEAD = "# Settings of {system} that 'glass-ml {command}' has chosen; the file without them changes nothing.\n"
 
@@ -21,7 +22,8 @@ class Winner:
 
     Attributes:
         system: the material.
-        settings: dotted key -> value; none: nothing has been tuned, or nothing was better than the default.
+        settings: dotted key -> value, nested in the file as in params.yaml; none: nothing has been tuned, or nothing
+            was better than the default.
         provenance: study, trial, and its values beside those of the default settings.
     """
 
@@ -32,7 +34,7 @@ class Winner:
 
 def write_winner(path: Path, winner: Winner, command: str) -> None:
     """Write the file, whole or not at all."""
-    content = {"system": winner.system, "settings": winner.settings, "provenance": winner.provenance}
+    content = {"system": winner.system, "settings": nested(winner.settings), "provenance": winner.provenance}
     text = yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
     write_text(path, HEAD.format(system=winner.system, command=command) + text)
 
@@ -48,4 +50,4 @@ def read_winner(path: Path, system: str) -> Winner | None:
     winner = build(Winner, read_yaml(path), str(path))
     if winner.system != system:
         raise InputError(f"holds settings of '{winner.system}'", str(path), f"name another file for '{system}'")
-    return winner
+    return replace(winner, settings=dotted(winner.settings))

@@ -21,7 +21,12 @@ systems:
     target: {reference: reference.extxyz}
     sampling: {schedule: {steps: 4}}
     inversion: {n_structures: 1, n_atoms: 40, seed: 0, processes: 1}
+    tuning:
+      winner: tuned/a-Si.yaml
+      space: {temperature.structure: {low: 0.05, high: 0.5}}
+      targets: {g(r): {reference: reference.extxyz, fit: [g(r)], validate: [X-ray]}}
 """
+TUNED = "system: a-Si\nsettings: {temperature: {structure: 0.2}}\n"
 PROJECT_PARAMS = ["systems.${item.system}.sampling", "systems.${item.system}.inversion"]
 SEED = "systems.a-Si.inversion.seed"
 FILE = "inversions/a-Si/evaluation.json"
@@ -33,7 +38,7 @@ def pipeline():
     stages = {name: whole["stages"][name] for name in ("register", "invert")}
     for stage in stages.values():
         stage["matrix"] = {"system": ["a-Si"]}
-        stage["deps"] = [d for d in stage["deps"] if d.partition("/")[0] in ("models", "targets", "mlruns")]
+        stage["deps"] = [d for d in stage["deps"] if d.partition("/")[0] in ("models", "targets", "mlruns", "tuned")]
     stages["invert"]["params"] = PROJECT_PARAMS
     return {"stages": stages, "plots": [p for p in whole["plots"] if "a-Si" in p]}
 
@@ -70,6 +75,8 @@ def dvc(tmp_path_factory):
         atoms.info["quench"] = seed
     write(root / "data" / "a-Si" / "reference.extxyz", frames)
     (root / "params.yaml").write_text(PARAMS)
+    (root / "tuned").mkdir()
+    (root / "tuned" / "a-Si.yaml").write_text(TUNED)
     (root / "dvc.yaml").write_text(yaml.safe_dump(pipeline()))
     (root / ".gitignore").write_text("/mlruns\n/inversions\n/dvc_plots\n")
     call("add", "-q", "models", "data")
@@ -116,6 +123,7 @@ def r_factors(dvc, *revisions):
 def test_in_the_working_tree(dvc):
     dvc("exp", "run", "-q", "-n", "here", "-S", f"{SEED}=1")
     check_recorded(dvc, "here", 1)
+    assert found(dvc, "DVC_EXP_NAME")["here"].data.params["sampling.temperature.structure"] == "0.2"
     change = r_factors(dvc, "HEAD")  # with the working tree
     assert change["old"] != change["new"]
     assert json.loads((dvc.root / FILE).read_text())["measurements"]["gr"]["r_factor"] == change["new"]
@@ -125,6 +133,13 @@ def test_in_a_copy_that_is_thrown_away(dvc, copy):
     check_recorded(dvc, copy.name, 2)
     assert (dvc.root / FILE).read_bytes() == copy.before, "the working tree was touched"
     assert r_factors(dvc, "HEAD", copy.name)["diff"] != 0
+
+
+def test_a_setting_that_a_sweep_has_chosen(dvc):
+    dvc("exp", "run", "-q", "--temp", "-n", "cooler", "-S", "tuned/a-Si.yaml:settings.temperature.structure=0.1")
+    run = found(dvc, "DVC_EXP_NAME")["cooler"]
+    assert run.data.params["sampling.temperature.structure"] == "0.1"
+    assert (dvc.root / "tuned" / "a-Si.yaml").read_text() == TUNED
 
 
 def test_the_prior_is_registered_once_by_all_of_them(dvc, copy):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import yaml
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from glass_ml.cli.main import main
@@ -74,6 +75,7 @@ def test_inversions_use_the_settings_of_the_file(sweep_project: Path, capsys: py
     chosen = Winner("a-Si", {"step.kept": 0.25, "schedule.steps": 6}, {"study": "a-Si-1", "trial": 4})
     write_winner(file, chosen, "tune a-Si")
     assert read_winner(file, "a-Si") == chosen
+    assert yaml.safe_load(file.read_text())["settings"] == {"step": {"kept": 0.25}, "schedule": {"steps": 6}}
     sampling = settings_of("a-Si")[0]
     assert (sampling.step.kept, sampling.schedule.steps) == (0.25, 6)
     assert sampling.guidance == before.sampling.guidance
@@ -81,6 +83,8 @@ def test_inversions_use_the_settings_of_the_file(sweep_project: Path, capsys: py
     command = ["invert", "targets/a-Si/target.yaml", "-n", "1", "--atoms", "32", "--no-track", "--out", "a"]
     assert main(command) == 0
     assert '"network_calls": 6' in Path("a/metrics.json").read_text()
+    said = "settings of tuned/a-Si.yaml in place of params.yaml: schedule.steps 6 for 8, step.kept 0.25 for -0.6\n"
+    assert said in capsys.readouterr().err
 
     write_winner(file, Winner("a-Si"), "tune a-Si")  # nothing chosen
     assert system_config("a-Si") == before
