@@ -4,8 +4,8 @@
     python benchmarks/gpu.py --device cpu --quick     # a smoke run anywhere
 
 needs torch, pytorch_lightning, numpy, scipy, ase and safetensors (and, for guided steps, periodictable and xraydb), and
-neither trained weights nor measured data: the network has the size of the defaults and random weights, and the target is the
-g(r) of a packing. Prints one table and writes benchmarks/results/gpu.json.
+neither trained weights nor measured data: the network has the size of the defaults and random weights, and the target
+is the g(r) of a packing. Prints one table and writes benchmarks/results/gpu.json.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_project import write_target
 
 from glass_ml.cli.main import main
 
@@ -140,3 +141,36 @@ def test_evaluate_recomputes_what_invert_said(project: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     assert Path("a/evaluation.json").read_bytes() == written
+
+
+def test_a_folder_of_its_own_data_is_written_to(project: Path) -> None:
+    folder = write_target(project / "mine").parent
+    assert main(["invert", "mine/target.yaml", "-n", "1", "--atoms", "32", "--no-track", "--out", "mine"]) == 0
+    assert {p.name for p in folder.iterdir()} >= FILES | {"gr.csv", "sq.csv"}
+    assert main(["evaluate", "mine", "--no-track"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: rename(folder, "sq.csv", "other/gr.csv"), "two files of measurements have the name 'gr.csv'"),
+        (lambda folder: rename(folder, "sq.csv", "spectra.csv"), "the name 'spectra.csv', too"),
+        (lambda folder: Path("out/sq.csv").write_text("1 2\n"), "would be overwritten by another file"),
+    ],
+)
+def test_files_that_would_overwrite_each_other(project: Path, capsys: pytest.CaptureFixture, change, message) -> None:
+    Path("out").mkdir()
+    change(write_target(project / "mine").parent)
+    before = {p: p.read_bytes() for p in Path("out").rglob("*")}
+    assert main(["invert", "mine/target.yaml", "-n", "1", "--atoms", "32", "--no-track", "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert {p: p.read_bytes() for p in Path("out").rglob("*")} == before
+
+
+def rename(folder: Path, name: str, other: str) -> None:
+    """Give a measured file another name."""
+    (folder / other).parent.mkdir(exist_ok=True)
+    (folder / name).rename(folder / other)
+    target = folder / "target.yaml"
+    target.write_text(target.read_text().replace(name, f"{other}, name: other"))

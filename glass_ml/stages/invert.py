@@ -23,7 +23,7 @@ from glass_ml.sampling.config import SamplingConfig
 from glass_ml.sampling.run import Replicas, batches_of, run_replicas
 from glass_ml.sampling.schedules import noise_levels
 from glass_ml.stages.devices import Devices, first_process
-from glass_ml.stages.outputs import finished_metrics, measurement_entries, write_inversion
+from glass_ml.stages.outputs import SCRATCH, check_copies, finished_metrics, measurement_entries, write_inversion
 from glass_ml.stages.params import PARAMS, InversionConfig, system_config, system_names
 from glass_ml.stages.replicas import compute_replicas
 from glass_ml.stages.sync import record
@@ -33,8 +33,6 @@ from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage
 from glass_ml.tracking.registry import resolve_model
 from glass_ml.tracking.store import preload
 from glass_ml.tuning.settings import dotted
-
-SCRATCH = ".replicas"
 
 
 def invert(
@@ -82,6 +80,7 @@ def invert(
     prior.species(torch.tensor([atomic_numbers[symbol] for symbol in atom_counts(target.composition, n_atoms)]))
     cell = random_packing(target.composition, target.density, n_atoms, [generator(seed)], rounds=0)
     build_likelihood(target, cell)  # what it refuses is refused here, once, and not by every process
+    check_copies(target, out)
     _check_folder(out)
 
     params = {"sampling": as_mapping(sampling), "n_structures": n_structures, "n_atoms": n_atoms}

@@ -11,6 +11,7 @@ import torch
 
 from glass_ml.analysis.ensemble import describe, summary
 from glass_ml.analysis.report import write_figures, write_report
+from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, write_json, write_text
 from glass_ml.measurements.comparison import Comparison
 from glass_ml.measurements.likelihood import build_likelihood
@@ -22,7 +23,13 @@ from glass_ml.sampling.schedules import noise_levels
 from glass_ml.stages.originality import originality
 from glass_ml.structures.io import to_atoms, write_frames
 from glass_ml.structures.state import Structures
+from glass_ml.tracking.inversions import FILES
 from glass_ml.tracking.lineage import Lineage, measurement_entry, stamp, write_lineage
+
+SCRATCH = ".replicas"
+"""Where replicas lie until the last one is there."""
+WRITTEN = (*FILES, "evaluation.json", "figures", SCRATCH)
+"""Names of what an inversion and its evaluation leave in a folder."""
 
 
 def compare_with_target(target: Target, structures: Structures, sampling: SamplingConfig) -> Comparison:
@@ -38,6 +45,39 @@ def measurement_entries(target: Target) -> list[dict[str, str]]:
         for m in target.measurements
         for role, file in m.files
     ]
+
+
+def check_copies(target: Target, out: Path) -> None:
+    """See that the copies of what a target's measurements rest on can lie in `out`, beside each other and the results.
+
+    Raises:
+        InputError: two of them, or one of them and a result, have the same name; or files of other content lie in
+            `out` under these names, though no inversion has left them there.
+    """
+    copies: dict[str, Path] = {}
+    for measurement in target.measurements:
+        for role, file in measurement.files:
+            source, copy = _copied(role, file, out)
+            name = copy.name
+            if name in WRITTEN:
+                raise InputError(f"a result of the inversion has the name '{name}', too", str(source), "rename it")
+            if not _same(copies.setdefault(name, source), source):
+                raise InputError(f"two files of measurements have the name '{name}'", str(source), "rename one of them")
+            if not (out / "lineage.json").exists() and copy.exists() and not _same(copy, source):
+                raise InputError("would be overwritten by another file of that name", str(copy), "choose another --out")
+
+
+def _copied(role: str, file: str, out: Path) -> tuple[Path, Path]:
+    """What of a measurement is copied, and where to: a file, or the folder of a surrogate, its weights and card."""
+    source = Path(file).parent if role == "surrogate" else Path(file)
+    return source, out / source.name
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.resolve() == other.resolve():
+        return True
+    kinds = {path.is_file() for path in (one, other)}
+    return kinds == {True} and sha256_file(one) == sha256_file(other)
 
 
 def measurement_metrics(comparison: Comparison) -> dict[str, dict[str, Any]]:
@@ -87,10 +127,13 @@ def write_inversion(
     write_text(out / "target.yaml", target.path.read_text(encoding="utf-8"))
     for measurement in target.measurements:
         for role, file in measurement.files:
-            if role == "surrogate":  # weights and card
-                shutil.copytree(Path(file).parent, out / Path(file).parent.name, dirs_exist_ok=True)
+            source, copy = _copied(role, file, out)
+            if copy.resolve() == source.resolve():
+                continue
+            if source.is_dir():
+                shutil.copytree(source, copy, dirs_exist_ok=True)
             else:
-                shutil.copyfile(file, out / Path(file).name)
+                shutil.copyfile(source, copy)
     comparison = compare_with_target(target, structures, sampling)
     write_text(out / "spectra.csv", _spectra_table(comparison))
     described = summary(describe(structures))
