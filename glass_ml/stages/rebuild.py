@@ -14,11 +14,13 @@ from glass_ml.errors import InputError
 from glass_ml.stages.cross_validation import parent_metrics
 from glass_ml.stages.evaluate import evidence
 from glass_ml.tracking.cross_validation import RESULT, log_cross_validation
-from glass_ml.tracking.dvc_store import fetch_model, model_history
+from glass_ml.tracking.data import content_md5
+from glass_ml.tracking.dvc_store import fetch_model, made_here, model_history
 from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
+from glass_ml.tracking.model_places import is_checkpoint
 from glass_ml.tracking.project import worktree
 from glass_ml.tracking.reach import reached
-from glass_ml.tracking.registry import is_checkpoint, register_prior
+from glass_ml.tracking.registry import register_prior
 from glass_ml.tracking.results import find_files, lineage_of
 from glass_ml.tracking.store import Store, open_store
 
@@ -69,13 +71,12 @@ def _models(root: Path, store: Store) -> Iterator[Rebuilt]:
             if not fetch_model(root, model, Path(temporary)):
                 yield Rebuilt("model", source, "lost", "neither DVC's cache nor its remote has its files")
                 continue
-            tags = {
-                "git_commit": model.commit,
-                "git_dirty": "unknown",
-                "code_sha256": "",
-                "origin": f"rebuilt from dvc.lock of commit {model.commit}",
-            }
-            register = partial(_register, Path(temporary), Path(model.path).name, tags, store)
+            tags = {"origin": f"rebuilt from dvc.lock of commit {model.commit}"}
+            here = root / model.path
+            present = content_md5(here, root) == model.md5 and made_here(here, root)
+            if not present:
+                tags["git_commit"] = model.commit
+            register = partial(_register, here if present else Path(temporary), here.name, tags, store)
             yield _attempt("model", source, register)
     for folder in sorted(p for p in (root / "models").glob("*") if is_checkpoint(p)):
         yield _attempt("model", f"models/{folder.name}", partial(_register, folder, folder.name, {}, store))

@@ -69,7 +69,7 @@ def file_md5(path: Path) -> str:
 
 def folder_entries(folder: Path, root: Path | str | None = None) -> list[dict[str, str]]:
     """DVC's listing of a folder: {"md5", "relpath"} of every file, sorted by relpath."""
-    ignored = _ignored(worktree(root))
+    folder, ignored = folder.absolute(), _ignored(worktree(root))
     files = sorted((p.relative_to(folder).as_posix(), p) for p in folder.rglob("*") if p.is_file())
     return [{"md5": file_md5(p), "relpath": name} for name, p in files if not ignored(p)]
 

@@ -17,8 +17,9 @@ from glass_ml.tracking.dvc_store import cached, folders_named, listing, model_hi
 from glass_ml.tracking.graph import Graph
 from glass_ml.tracking.inversions import IDENTITY
 from glass_ml.tracking.lineage import MODEL_FILES, Lineage, checkpoint_sha256, model_sha256
+from glass_ml.tracking.model_places import is_checkpoint
 from glass_ml.tracking.reach import reached
-from glass_ml.tracking.registry import aliases, is_checkpoint, registered_version, resolve_model, versions
+from glass_ml.tracking.registry import aliases, registered_version, resolve_model, versions
 from glass_ml.tracking.results import find_files, lineages_of
 from glass_ml.tracking.store import Store
 
@@ -179,6 +180,7 @@ def find_data(graph: Graph, root: Path, text: str) -> list[str]:
         InputError: nothing is known to have been made of them.
     """
     kinds, path = ("data", "measurement"), Path(text)
+    path = path if path.exists() else root / text
     sums = [content_md5(path, root)] if path.exists() else [text]
     if path.is_file():
         sums.append(sha256_file(path))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from glass_ml.errors import InputError
 from glass_ml.tracking.model_card import card_text, page_text
-from glass_ml.tracking.registry import LINEAGE_TAGS, aliases, version_folder
+from glass_ml.tracking.model_places import version_folder
+from glass_ml.tracking.registry import LINEAGE_TAGS, aliases
 from glass_ml.tracking.store import Store
 
 if TYPE_CHECKING:

@@ -9,11 +9,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from glass_ml.tracking.data import file_md5
+from glass_ml.tracking.data import content_md5, file_md5
 from glass_ml.tracking.lineage import MODEL_FILES
 from glass_ml.tracking.project import git
 
@@ -45,6 +47,35 @@ def model_history(root: Path) -> list[RecordedModel]:
             if path.startswith("models/"):
                 found.setdefault((path, md5), RecordedModel(path, md5, commit))
     return list(found.values())
+
+
+def made_here(folder: Path, root: Path) -> bool:
+    """Whether the project's own stage has made a folder, by `dvc.lock`: of this content, and of what is here.
+
+    The sources, data and settings that the stage depends on must be in the working tree as they were when it ran; data
+    that are not here at all are not asked for.
+    """
+    try:
+        lock = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))
+        for stage in lock["stages"].values():
+            for out in stage.get("outs", ()):
+                if (root / out["path"]).resolve() == folder.resolve() and out.get("md5") == content_md5(folder, root):
+                    return _as_here(stage, root)
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+        pass  # no lock, or one that says nothing
+    return False
+
+
+def _as_here(stage: dict[str, Any], root: Path) -> bool:
+    here = [(root / dep["path"], dep["md5"]) for dep in stage.get("deps", ())]
+    if not all(content_md5(path, root) == md5 for path, md5 in here if path.exists()):
+        return False
+    for file, settings in stage.get("params", {}).items():
+        content = yaml.safe_load((root / file).read_text(encoding="utf-8"))
+        for key, value in settings.items():
+            if reduce(lambda place, name: place[name], key.split("."), content) != value:
+                return False
+    return True
 
 
 def _outputs(lock: bytes) -> Iterator[tuple[str, str]]:

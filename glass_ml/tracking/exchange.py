@@ -23,7 +23,8 @@ from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.description import refresh_card, version_card
 from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.model_card import CARD_FILE
-from glass_ml.tracking.registry import LINEAGE_TAGS, Registered, get_version, register_prior, version_folder
+from glass_ml.tracking.model_places import version_folder
+from glass_ml.tracking.registry import LINEAGE_TAGS, Registered, get_version, register_prior
 from glass_ml.tracking.runs import user
 from glass_ml.tracking.store import Store, open_store
 

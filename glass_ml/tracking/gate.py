@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from glass_ml.tracking.model_places import version_folder
 from glass_ml.tracking.project import UNKNOWN
-from glass_ml.tracking.registry import version_folder
 from glass_ml.tracking.store import Store
 
 if TYPE_CHECKING:

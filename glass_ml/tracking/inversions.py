@@ -16,7 +16,8 @@ from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.headline import inversion_note, inversion_numbers, load
 from glass_ml.tracking.lineage import Lineage
 from glass_ml.tracking.mirror import mirror
-from glass_ml.tracking.registry import find_version, logged_model_id
+from glass_ml.tracking.model_places import logged_model_id
+from glass_ml.tracking.registry import find_version
 from glass_ml.tracking.runs import Run, clean_name, find_run, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
 

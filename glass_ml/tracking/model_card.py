@@ -31,7 +31,7 @@ def card_text(card: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         "training": ", ".join(f"{key} {value}" for key, value in sorted(card.get("training", {}).items())),
         "training data": f"{tags.get('data_path', '')}, md5 {tags.get('data_md5') or 'not recorded'} (DVC)",
         "code": f"glass_ml {tags.get('glass_ml_version', '')}, commit {tags.get('git_commit', '')[:12]}"
-        + ("" if tags.get("git_dirty") == "False" else ", with uncommitted changes"),
+        + {"True": ", with uncommitted changes", "False": ""}.get(tags.get("git_dirty", ""), ""),
         "sha256 of its files": tags.get("model_sha256", ""),
     }
     if "origin" in tags:

@@ -8,7 +8,8 @@ from glass_ml.errors import InputError
 from glass_ml.tracking.description import refresh_card
 from glass_ml.tracking.gate import Condition, GateConfig, conditions
 from glass_ml.tracking.history import Event, Kind, events, hand_over, holders, settle
-from glass_ml.tracking.registry import aliases, get_version, known_versions, version_folder
+from glass_ml.tracking.model_places import version_folder
+from glass_ml.tracking.registry import aliases, get_version, known_versions
 from glass_ml.tracking.store import Store, open_store
 
 FREE = "candidate"

@@ -7,21 +7,22 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from glass_ml import __version__
 from glass_ml.errors import InputError
 from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATOM
 from glass_ml.tracking.data import DataIdentity
+from glass_ml.tracking.dvc_store import made_here
 from glass_ml.tracking.headline import log_model_page, name_after
 from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.model_card import CARD_FILE, card_text, page_text
-from glass_ml.tracking.project import code_identity, worktree
+from glass_ml.tracking.model_places import version_folder
+from glass_ml.tracking.project import UNKNOWN, code_identity, worktree
 from glass_ml.tracking.reach import reached
 from glass_ml.tracking.runs import Run, flatten, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
 NAME_PREFIX = "glass-"
 SERVED = {"prior": "served", "surrogate": "served_surrogate"}
 """Type of a model -> the module of this room that MLflow runs to serve it."""
-LINEAGE_TAGS = (
-    "system", "elements", "model_sha256", "data_path", "data_md5", "git_commit", "git_dirty", "code_sha256",
-    "glass_ml_version",
-)  # fmt: skip
+CODE_TAGS = ("git_commit", "git_dirty", "code_sha256")
+LINEAGE_TAGS = ("system", "elements", "model_sha256", "data_path", "data_md5", *CODE_TAGS, "glass_ml_version")
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,11 @@ def register_prior(
         shown = {k: card[k] for k in ("network", "surrogate", "training", "noise") if k in card}
     store = store or open_store()
     with store.lock():
-        found = find_version(store, name, identity)
+        found, origin = find_version(store, name, identity), _made_by(folder, run, store)
         if found is not None:
+            if found.tags.get("git_commit") == UNKNOWN:
+                for tag, value in origin.items():
+                    store.client.set_model_version_tag(name, found.version, tag, value)
             # Made again, or a process died before it had named its run.
             if run is not None and "model_version" not in store.client.get_run(run.id).data.tags:
                 log_model_page(run, folder, card)
@@ -131,11 +133,26 @@ def register_prior(
         with own if run is None else nullcontext(run) as record:
             record.log_metrics({k: v for k, v in metrics.items() if k != "held_out_loss"})  # loss.SIGMA of the page
             log_model_page(record, folder, card)
-            version = _create_version(store, name, folder, identity, record, data, card, metrics, tags or {})
+            given = origin | dict(tags or {})
+            version = _create_version(store, name, folder, identity, record, data, card, metrics, given)
             name_after(record, version)
     if run is None:
         mirror(store, record.id)
     return Registered(name, int(version.version), True, record.id)
+
+
+def _made_by(folder: Path, run: Run | None, store: Store) -> dict[str, str]:
+    """The code that made a model: that of its training run, or of the stage of `dvc.lock`; unknown otherwise.
+
+    The working tree of the moment says nothing of a model that comes from elsewhere.
+    """
+    if run is not None:
+        known = store.client.get_run(run.id).data.tags
+        return {name: known[name] for name in CODE_TAGS}
+    if made_here(folder, worktree()):
+        code = code_identity()
+        return {name: str(getattr(code, name)) for name in CODE_TAGS}
+    return dict.fromkeys(CODE_TAGS, UNKNOWN)
 
 
 def _create_version(
@@ -151,16 +168,12 @@ def _create_version(
 ) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
-    code = code_identity()
     tags = {
         "model_sha256": identity,
         "system": card["system"],
         "elements": card.get("elements", ""),
         "data_path": data.path,
         "data_md5": data.md5,
-        "git_commit": card.get("git_commit", code.git_commit),
-        "git_dirty": card.get("git_dirty", code.git_dirty),
-        "code_sha256": card.get("code_sha256", code.code_sha256),
         "glass_ml_version": __version__,
         **{f"metric/{k}": f"{v:.6g}" for k, v in numbers(metrics).items()},
         # A surrogate has been evaluated when it comes: on folds that its networks had not seen.
@@ -237,6 +250,8 @@ def model_type(card: Mapping[str, Any]) -> str:
 
 def versions(store: Store, name: str | None = None) -> list[ModelVersion]:
     """Versions of one model or of all, by name, newest first."""
+    if not set(name or "").isdisjoint("'\""):  # no name of ours has one, and the search would stumble
+        return []
     found = store.client.search_model_versions(f"name = '{name}'" if name else None, max_results=10_000)
     ours = [v for v in found if "model_sha256" in v.tags]
     return sorted(ours, key=lambda v: (v.name, -int(v.version)))
@@ -245,11 +260,6 @@ def versions(store: Store, name: str | None = None) -> list[ModelVersion]:
 def aliases(store: Store, name: str) -> dict[str, int]:
     """Alias -> version of a registered model."""
     return {alias: int(version) for alias, version in store.client.get_registered_model(name).aliases.items()}
-
-
-def logged_model_id(version: ModelVersion) -> str | None:
-    """Id of the logged model that a version is."""
-    return str(version.source).removeprefix("models:/") if str(version.source).startswith("models:/m-") else None
 
 
 def find_version(store: Store, name: str | None, identity: str) -> ModelVersion | None:
@@ -286,56 +296,6 @@ def get_version(store: Store, name: str, which: str | int) -> ModelVersion:
         known = known_versions(store, name)
         have = ", ".join([str(v.version) for v in reversed(known)] + [f"@{alias}" for alias in aliases(store, name)])
         raise InputError(f"no version or alias '{which}' of {name}", mend=f"there are {have}") from None
-
-
-def version_folder(store: Store, version: ModelVersion) -> Path | None:
-    """The checkpoint folder of a version, content as registered; None where it is nowhere.
-
-    MLflow keeps absolute paths; where one has gone stale, the folder is looked for by its content below the store and
-    in the project's `models`.
-    """
-    wanted = version.tags.get("model_sha256")
-    return next((p for p in version_places(store, version) if is_checkpoint(p) and model_sha256(p) == wanted), None)
-
-
-def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder holds both files of a model."""
-    return all((folder / name).is_file() for name in MODEL_FILES)
-
-
-def version_places(store: Store, version: ModelVersion) -> list[Path]:
-    """Where a version's checkpoint folder may be, best place first."""
-    places = []
-    model_id = logged_model_id(version)
-    location = store.client.get_logged_model(model_id).artifact_location if model_id else str(version.source)
-    parts = urlsplit(location)
-    if parts.scheme in ("", "file"):
-        package = Path(unquote(parts.path))
-        places.append(package / "artifacts" / "prior")
-        inside = package.parts
-        if "artifacts" in inside:
-            start = inside.index("artifacts", inside.index("mlruns") if "mlruns" in inside else 0)
-            places.append(store.folder.joinpath(*inside[start:], "artifacts", "prior"))
-    else:
-        places.append(_download(store, version))
-    places.append(worktree() / "models" / str(version.tags.get("system", "")))
-    places.append(store.root / "models" / str(version.tags.get("system", "")))
-    return list(dict.fromkeys(places))
-
-
-def _download(store: Store, version: ModelVersion) -> Path:
-    """The checkpoint of a version whose artifacts a server keeps, fetched once."""
-    from mlflow.artifacts import download_artifacts
-
-    cache = store.folder / "cache" / str(version.tags["model_sha256"])
-    if not cache.is_dir():
-        with tempfile.TemporaryDirectory(dir=store.folder) as temporary:
-            uri = f"models:/{version.name}/{version.version}"
-            package = download_artifacts(uri, dst_path=temporary, tracking_uri=store.uri, registry_uri=store.uri)
-            cache.parent.mkdir(exist_ok=True)
-            with suppress(OSError):  # brought by another process meanwhile
-                (Path(package) / "artifacts" / "prior").rename(cache)
-    return cache
 
 
 def resolve_model(model: str | Path | None, system: str | None = None, store: Store | None = None) -> ResolvedModel:

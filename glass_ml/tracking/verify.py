@@ -30,6 +30,7 @@ from glass_ml.tracking.lineage import (
     read_stamp,
     structure_sha256,
 )
+from glass_ml.tracking.model_places import is_checkpoint, version_places
 from glass_ml.tracking.project import (
     PACKAGE,
     UNKNOWN,
@@ -39,7 +40,7 @@ from glass_ml.tracking.project import (
     is_project,
     worktree,
 )
-from glass_ml.tracking.registry import find_version, is_checkpoint, version_places, versions
+from glass_ml.tracking.registry import find_version, versions
 from glass_ml.tracking.store import open_store, store_exists
 
 OK: Literal["ok"] = "ok"
@@ -210,7 +211,9 @@ def _model(lineage: Lineage, root: Path | None) -> Finding:
         known = {v.tags["model_sha256"] for v in versions(store)}
         other = [p for p in other if model_sha256(p) not in known]
         version = find_version(store, None, wanted)
-        for place in version_places(store, version)[:1] if version else []:
+        for number, place in enumerate(version_places(store, version) if version else ()):
+            if number and intact:
+                break
             if is_checkpoint(place) and place not in places:
                 (intact if model_sha256(place) == wanted else other).append(place)
     if other:

@@ -14,9 +14,9 @@ import glass_ml
 from glass_ml.cli.main import main
 from glass_ml.files import sha256_file
 from glass_ml.structures.io import read_frames, write_frames
+from glass_ml.tracking.model_places import is_checkpoint
 from glass_ml.tracking.project import code_identity
 from glass_ml.tracking.recall import recall_file
-from glass_ml.tracking.registry import is_checkpoint
 
 RECIPE = """\
 systems:

@@ -34,6 +34,15 @@ def write_prior(folder, seed=0, **card):
     save_prior(folder, prior, {**known, "held_out_loss": {"0.12": 0.21, "0.25": 0.13, "0.40": 0.24}, **card})
 
 
+def register_trained(folder, store):
+    """Register a prior as the training that has made it does."""
+    from glass_ml.tracking.registry import register_prior
+    from glass_ml.tracking.runs import start_run
+
+    with start_run(stage="train", system="a-Si", name="prior", store=store) as run:
+        return register_prior(folder, system="a-Si", run=run, store=store)
+
+
 def write_inversion(folder, model_uri="models/a-Si", model="models/a-Si", seed=1, replicas=3):
     """What `glass-ml invert` leaves behind, made in the current project."""
     from glass_ml.files import write_json
@@ -122,5 +131,6 @@ def tools():
 
     found = Tools()
     found.git, found.write_prior, found.write_inversion = git, write_prior, write_inversion
+    found.register_trained = register_trained
     found.run_json = lambda capsys: json.loads(capsys.readouterr().out)
     return found

@@ -57,6 +57,16 @@ def test_from_data_to_every_structure(family, capsys):
     assert (f"data:{md5}", f"model:{model_sha256('models/other')}") in edges
 
 
+def test_data_are_found_from_anywhere_without_what_dvc_ignores(family, capsys, monkeypatch, tmp_path):
+    md5 = json.loads(Path("models/a-Si/model.json").read_text())["data_md5"]
+    Path(".dvcignore").write_text("/data/a-Si/parts\n")
+    Path("data/a-Si/parts").mkdir()
+    Path("data/a-Si/parts/unfinished.extxyz").write_text("1\n")
+    assert traced(capsys, "--data", "data")[0]["of"] == [f"data:{md5}"]
+    monkeypatch.chdir(tmp_path)
+    assert traced(capsys, "--data", "data", "--project", str(family))[0]["of"] == [f"data:{md5}"]
+
+
 def test_from_a_model_however_it_is_called(family, capsys):
     for name in (
         "models:/glass-a-Si/1",

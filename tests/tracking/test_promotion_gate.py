@@ -12,15 +12,9 @@ from glass_ml.errors import InputError
 from glass_ml.tracking.gate import GateConfig
 from glass_ml.tracking.history import events
 from glass_ml.tracking.inversions import log_evaluation
+from glass_ml.tracking.model_places import version_folder
 from glass_ml.tracking.promotion import history, promote, rollback
-from glass_ml.tracking.registry import (
-    aliases,
-    get_version,
-    known_versions,
-    register_prior,
-    resolve_model,
-    version_folder,
-)
+from glass_ml.tracking.registry import aliases, get_version, known_versions, register_prior, resolve_model
 from glass_ml.tracking.store import open_store
 
 NAME = "glass-a-Si"
@@ -36,7 +30,7 @@ def version(project, store, tools):
         shutil.rmtree(folder)
         md5 = (project / "data.dvc").read_text().split("md5: ")[1].split()[0]
         tools.write_prior(folder, seed=seed, data_md5=md5)
-        done = register_prior(folder, system="a-Si", store=store)
+        done = tools.register_trained(folder, store)
         for target, numbers in evaluations.items():
             inversion = tools.write_inversion(project / "out" / f"{target}-{seed}", seed=seed)
             log_evaluation(inversion, numbers, target=target, store=store)

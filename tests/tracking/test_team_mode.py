@@ -266,7 +266,8 @@ def test_the_walk_of_two_people(server, clones, be, capsys):
     version = next(
         v for v in json.loads(run("models", "list", "--json")) if v["model_sha256"] == model_sha256("models/a-Si")
     )
-    run("models", "promote", NAME, str(version["version"]), "--to", "champion")
+    reason = ["--force", "--reason", "nobody knows who made it"]
+    run("models", "promote", NAME, str(version["version"]), "--to", "champion", *reason)
 
     be("bob", second)
     shutil.rmtree(second / "models")

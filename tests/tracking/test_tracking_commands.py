@@ -13,7 +13,8 @@ from ports import free_port
 from glass_ml.cli.main import main
 from glass_ml.tracking.health import examine
 from glass_ml.tracking.inversions import log_evaluation
-from glass_ml.tracking.registry import get_version, register_prior, version_folder
+from glass_ml.tracking.model_places import version_folder
+from glass_ml.tracking.registry import get_version, register_prior
 
 
 def findings(root):

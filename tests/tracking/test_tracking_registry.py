@@ -4,21 +4,18 @@ import json
 import shutil
 
 import pytest
+import yaml
 
+from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.files import write_json
+from glass_ml.tracking.data import content_md5
 from glass_ml.tracking.description import describe
+from glass_ml.tracking.dvc_store import made_here
 from glass_ml.tracking.inversions import log_evaluation, log_inversion
 from glass_ml.tracking.lineage import model_sha256, read_stamp
-from glass_ml.tracking.registry import (
-    aliases,
-    find_version,
-    get_version,
-    register_prior,
-    resolve_model,
-    version_folder,
-    versions,
-)
+from glass_ml.tracking.model_places import logged_model_id, version_folder
+from glass_ml.tracking.registry import aliases, find_version, get_version, register_prior, resolve_model, versions
 from glass_ml.tracking.runs import start_run
 
 
@@ -44,7 +41,7 @@ def test_version_says_where_it_comes_from(store, registered, project, tools):
     assert found["version"] == 1 and found["aliases"] == ["candidate"] and found["uri"] == registered.uri
     assert found["model_sha256"] == model_sha256("models/a-Si") == model_sha256(found["folder"])
     assert found["data_md5"] in (project / "data.dvc").read_text()
-    assert found["git_commit"] == tools.git(project, "rev-parse", "HEAD").strip()
+    assert (found["git_commit"], found["git_dirty"]) == ("unknown", "unknown")  # nobody says who made the folder
     assert found["metrics"] == {
         "held_out_loss/0.12": "0.21",
         "held_out_loss/0.25": "0.13",
@@ -56,6 +53,53 @@ def test_version_says_where_it_comes_from(store, registered, project, tools):
     assert run.info.run_name == "prior a-Si v1" and run.data.tags["model_version"] == "glass-a-Si/1"
     assert run.inputs.dataset_inputs[0].dataset.digest == found["data_md5"]
     assert len(run.outputs.model_outputs) == 1
+
+
+def test_a_version_has_the_code_of_its_training(store, project, tools):
+    with start_run(stage="train", system="a-Si", name="prior", store=store) as run:
+        head = tools.git(project, "rev-parse", "HEAD").strip()
+        (project / "dvc.yaml").write_text("stages: {}  # changed meanwhile\n")
+        tools.git(project, "commit", "-am", "meanwhile")
+        register_prior("models/a-Si", system="a-Si", run=run, store=store)
+    (version,) = versions(store, "glass-a-Si")
+    assert (version.tags["git_commit"], version.tags["git_dirty"]) == (head, "False")
+
+
+def test_a_version_that_the_lock_of_dvc_accounts_for(store, registered, project, tools):
+    """The stage has made this content of what is here, so that the commit says what made it."""
+    parts = {path: content_md5(project / path, project) for path in ("data/a-Si", "targets", "models/a-Si")}
+    entries = [{"path": path, "md5": md5, "hash": "md5"} for path, md5 in parts.items()]
+    deps = [*entries[:2], {"path": "../away", "md5": "0" * 32}]
+    stage = {"deps": deps, "params": {"params.yaml": {"systems.a-Si.training": {"seed": 1}}}, "outs": entries[2:]}
+    (project / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train@a-Si": stage}}))
+    (project / "params.yaml").write_text("systems: {a-Si: {training: {seed: 1}}}\n")
+    tools.git(project, "add", ".")
+    tools.git(project, "commit", "-m", "trained")
+    assert made_here(project / "models/a-Si", project)
+    register_prior("models/a-Si", system="a-Si", store=store)
+    (version,) = versions(store, "glass-a-Si")
+    head = tools.git(project, "rev-parse", "HEAD").strip()
+    assert (version.tags["git_commit"], version.tags["git_dirty"]) == (head, "False")
+
+    (project / "params.yaml").write_text("systems: {a-Si: {training: {seed: 2}}}\n")
+    assert not made_here(project / "models/a-Si", project)
+    (project / "params.yaml").write_text("systems: {a-Si: {training: {seed: 1}}}\n")
+    (project / "targets" / "sq.yaml").write_text("system: other\n")
+    assert not made_here(project / "models/a-Si", project)
+    tools.git(project, "checkout", "targets")
+    assert made_here(project / "models/a-Si", project)
+    tools.write_prior(project / "models" / "a-Si", seed=5)
+    assert not made_here(project / "models/a-Si", project)
+
+
+def test_a_version_whose_page_somebody_has_deleted(store, registered, project, capsys):
+    version = get_version(store, "glass-a-Si", 1)
+    store.client.delete_logged_model(logged_model_id(version))
+    assert version_folder(store, version) == project / "models" / "a-Si"
+    assert main(["models", "list"]) == 0 and "glass-a-Si" in capsys.readouterr().out
+    shutil.rmtree(project / "models")
+    assert version_folder(store, version) is None
+    assert main(["models", "show", "it's"]) == 2 and "no registered model" in capsys.readouterr().err
 
 
 def test_training_run_registers_its_own_prior(store):
