@@ -165,9 +165,8 @@ def _rollback(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(asdict(event), indent=2, sort_keys=True))
     else:
-        print(
-            f"version {event.version} of {arguments.name} is '{event.alias}' again (before: version {event.previous})"
-        )
+        before = "nobody" if event.previous is None else f"version {event.previous}"
+        print(f"version {event.version} of {arguments.name} is '{event.alias}' again (before: {before})")
     return 0
 
 

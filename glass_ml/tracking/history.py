@@ -78,11 +78,12 @@ def hand_over(
 
 
 def holders(chain: Sequence[Event]) -> list[int]:
-    """The versions that a rollback goes through, the present holder last."""
+    """The versions that a rollback goes through, the last holder last: the present one, unless nobody is."""
     stack: list[int] = []
     for event in chain:
         if event.kind == "rolled back":
-            stack = stack[:-1]
+            while stack and stack[-1] != event.version:
+                stack.pop()
         elif event.version is not None and stack[-1:] != [event.version]:
             stack.append(event.version)
     return stack

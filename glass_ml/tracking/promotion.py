@@ -99,6 +99,8 @@ def promote(
 def rollback(name: str, alias: str, reason: str = "", store: Store | None = None) -> Event:
     """Give an alias back to the version that held it before the present one; returns the event.
 
+    Where it was taken away by hand, so that nobody holds it, the last holder gets it back.
+
     Raises:
         InputError: no such model or alias, or nobody held it before.
     """
@@ -109,18 +111,18 @@ def rollback(name: str, alias: str, reason: str = "", store: Store | None = None
     with store.lock():
         get_version(store, name, 1)  # says what is registered where there is no such model
         chain = settle(store, name, alias)
-        stack = holders(chain)
-        if len(stack) < 2:
-            present = f"version {stack[-1]} is the first" if stack else "nobody holds it"
-            raise InputError(f"no holder of '{alias}' to go back to: {present}", name, "see 'glass-ml models history'")
-        target = get_version(store, name, stack[-2])
+        stack, present = holders(chain), chain[-1].version if chain else None
+        earlier = stack if present is None else stack[:-1]
+        if not earlier:
+            why = "nobody holds it" if present is None else f"version {present} is the first"
+            raise InputError(f"no holder of '{alias}' to go back to: {why}", name, "see 'glass-ml models history'")
+        target = get_version(store, name, earlier[-1])
         if version_folder(store, target) is None:
             raise InputError(
-                f"the files of version {stack[-2]} are gone or changed", name, "'dvc pull' brings them back"
+                f"the files of version {earlier[-1]} are gone or changed", name, "'dvc pull' brings them back"
             )
-        return hand_over(
-            store, name, chain, alias, "rolled back", stack[-2], reason or f"version {stack[-1]} withdrawn"
-        )
+        default = "it had been taken away" if present is None else f"version {present} withdrawn"
+        return hand_over(store, name, chain, alias, "rolled back", earlier[-1], reason or default)
 
 
 def history(name: str, store: Store | None = None) -> list[Event]:

@@ -129,6 +129,24 @@ def test_rollbacks_go_back_one_holder_after_another(store, version):
     assert rollback(NAME, "champion", store=store).version == made[0]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_rollback_of_an_alias_that_was_taken_away_gives_it_back_to_its_last_holder(number, store, version, capsys):
+    made = [version(k, glass=GOOD) for k in range(number)]
+    for each in made:
+        promote(NAME, each, "production", store=store)
+    store.client.delete_registered_model_alias(NAME, "production")
+    assert main(["models", "rollback", NAME, "--from", "production"]) == 0
+    assert f"version {made[-1]} of {NAME} is 'production' again (before: nobody)" in capsys.readouterr().out
+    assert aliases(store, NAME)["production"] == made[-1]
+    taken, given = events(store, NAME, "production")[-2:]
+    assert (taken.kind, taken.version, given.reason) == ("moved by hand", None, "it had been taken away")
+    if number == 1:
+        with pytest.raises(InputError, match="version 1 is the first"):
+            rollback(NAME, "production", store=store)
+    else:
+        assert rollback(NAME, "production", store=store).version == made[0]
+
+
 def test_an_interrupted_promotion_is_finished_and_a_move_by_hand_is_noted(store, version, monkeypatch):
     first, second = version(1, glass=GOOD), version(2, glass=GOOD)
     promote(NAME, first, "production", store=store)
