@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from glass_ml.tracking.model_places import version_folder
+from glass_ml.tracking.model_places import logged_model_id, version_folder
 from glass_ml.tracking.project import UNKNOWN
 from glass_ml.tracking.store import Store
 
@@ -71,13 +71,19 @@ def conditions(store: Store, version: ModelVersion, holder: ModelVersion | None,
         gate: what is asked.
     """
     found = [*_lineage(store, version, gate)]
-    if HELD_OUT in evaluations(version.tags):
+    if _is_surrogate(store, version):
         found += _errors(version.tags, gate)
     else:
         found += [*_losses(version.tags, gate), *_evaluations(version.tags, gate)]
     if holder is not None and holder.version != version.version:
         found.append(_against(version, holder, gate))
     return found
+
+
+def _is_surrogate(store: Store, version: ModelVersion) -> bool:
+    """By what its logged model is: a prior may have been evaluated in a folder of any name."""
+    model_id = logged_model_id(version)
+    return model_id is not None and store.client.get_logged_model(model_id).model_type == "surrogate"
 
 
 def evaluations(tags: Mapping[str, str]) -> dict[str, dict[str, float]]:
@@ -153,7 +159,7 @@ def _evaluations(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Conditio
 
 
 def _errors(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Condition]:
-    numbers = evaluations(tags)[HELD_OUT]
+    numbers = evaluations(tags).get(HELD_OUT, {})
     for part, limit in gate.surrogate.items():
         error, spread = numbers.get(f"{part}_rmse"), numbers.get(f"{part}_spread")
         ratio = error / spread if error is not None and spread else None

@@ -58,6 +58,12 @@ def test_every_failed_condition_is_listed_with_its_numbers(store, version):
     assert "production" not in aliases(store, NAME) and not events(store, NAME)
 
 
+def test_a_prior_that_was_evaluated_in_a_folder_called_held_out_is_judged_as_a_prior(store, version):
+    number = version(1, **{"held-out": GOOD})
+    done = promote(NAME, number, "production", store=store)
+    assert not failed(done) and {"held-out loss at 0.12 Å", "copies.mean"} <= {c.name for c in done.conditions}
+
+
 def test_incomplete_lineage_is_refused(project, tools, tmp_path, monkeypatch):
     outside = tmp_path / "no-git"
     shutil.copytree(project, outside, ignore=shutil.ignore_patterns(".git"))
