@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from glass_ml.analysis.least import LEAST
 from glass_ml.tracking.model_places import logged_model_id, version_folder
 from glass_ml.tracking.project import UNKNOWN
 from glass_ml.tracking.store import Store
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 HELD_OUT = "held-out"
 """Name of the evaluation that a surrogate brings along: on folds that its networks had not seen."""
+COMPARED_LEAST = {f"reference.{name}": least for name, least in LEAST.items()}
+"""Compared number -> value below which it counts as this: one near zero would outweigh all the others."""
+OTHER_LEAST = 0.005
+"""The same of any other: an R-factor, or an error of spectra in units of the edge step."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class GateConfig:
         surrogate: part of the spread of the data that is the largest error of a surrogate on held-out folds: `atom` of
             its atoms' spectra, `cell` of cell averages.
         compared: numbers in which the version is set against the present holder, smaller being better. The geometric
-            mean of the ratios, over every evaluation that both have, must not exceed 1 + `tolerance`.
+            mean of the ratios, over every evaluation that both have, must not exceed 1 + `tolerance`. Values below
+            `COMPARED_LEAST`, or `OTHER_LEAST`, count as that.
         tolerance: see `compared`.
         clean: whether code and configuration must have been as committed.
     """
@@ -172,17 +178,22 @@ def _against(version: ModelVersion, holder: ModelVersion, gate: GateConfig) -> C
     ours, theirs = evaluations(version.tags), evaluations(holder.tags)
     names = (*gate.compared, "atom_rmse", "cell_rmse")
     pairs = {
-        f"{target} {key}": (ours[target][key], theirs[target][key])
+        (target, key): (ours[target][key], theirs[target][key])
         for target in sorted(ours.keys() & theirs.keys())
         for key in names
-        if ours[target].get(key, 0) > 0 and theirs[target].get(key, 0) > 0
+        if key in ours[target] and key in theirs[target]
     }
     if not pairs:
         return Condition(
             name, False,
             f"no evaluation in common with it (its: {', '.join(sorted(theirs)) or 'none'}): evaluate both on a target",
         )  # fmt: skip
-    ratio = math.exp(sum(math.log(a / b) for a, b in pairs.values()) / len(pairs))
-    shown = ", ".join(f"{key} {a:.3g} for {b:.3g}" for key, (a, b) in pairs.items())
+    logs, shown = [], []
+    for (target, key), (a, b) in pairs.items():
+        least = COMPARED_LEAST.get(key, OTHER_LEAST)
+        logs.append(math.log(max(a, least) / max(b, least)))
+        counted = f", each counted as {least:g} at least" if min(a, b) < least else ""
+        shown.append(f"{target} {key} {a:.3g} for {b:.3g}{counted}")
+    ratio = math.exp(sum(logs) / len(logs))
     asked = f"asked: at most {1 + gate.tolerance:g} times its numbers"
-    return Condition(name, ratio <= 1 + gate.tolerance, f"{ratio:.3f} times its numbers ({shown}); {asked}")
+    return Condition(name, ratio <= 1 + gate.tolerance, f"{ratio:.3f} times its numbers ({'; '.join(shown)}); {asked}")

@@ -10,15 +10,15 @@ import torch
 
 from glass_ml.analysis.comparison import compare, floor
 from glass_ml.analysis.coordination import choose_cutoffs, coordination_fractions, find_bonds
+from glass_ml.analysis.least import LEAST
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.sampling.constraints import MinimumDistance, too_close
 from glass_ml.structures.state import Structures
 from glass_ml.tuning.config import Limits
 
-LEAST = {"angle.rmse": 0.02, "coordination.emd": 0.01}
-"""The descriptors that make up realism, with the smallest distance between hidden structures that counts as one:
-copies of a crystal have none."""
+REALISM = ("angle.rmse", "coordination.emd")
+"""The descriptors that make up realism."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def score(item: Item, structures: Structures, shortest: Sequence[Sequence[float]
     distances = compare(structures, item.hidden, rings=False)
     apart = floor(item.hidden, rings=False) if item.hidden.n_systems > 1 else {}
     shares = []
-    for name, least in LEAST.items():
+    for name in REALISM:
         numbers[name] = float(distances[name].mean())
-        shares.append(numbers[name] / max(least, float(apart[name].mean()) if name in apart else 0.0))
+        shares.append(numbers[name] / max(LEAST[name], float(apart[name].mean()) if name in apart else 0.0))
     numbers["realism"] = float(np.mean(shares))
     closest = MinimumDistance({(int(a), int(b)): limits.shortest * r for a, b, r in shortest})
     numbers["too_close"] = float(too_close(structures, closest).sum()) / structures.n_atoms
@@ -93,7 +93,7 @@ def total(items: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {
         "held_out": geometric_mean([item["held_out"] for item in items]),
         "realism": geometric_mean([item["realism"] for item in items]),
-        **{name: float(np.mean([item[name] for item in items])) for name in (*LEAST, "too_close", "defects")},
+        **{name: float(np.mean([item[name] for item in items])) for name in (*REALISM, "too_close", "defects")},
     }
 
 

@@ -107,6 +107,33 @@ def test_a_version_that_is_worse_than_the_holder_is_refused(store, version):
     assert resolve_model(f"models:/{NAME}@production", store=store).version == worse
 
 
+@pytest.mark.parametrize(
+    ("holder", "candidate", "ratio"),
+    [
+        # One of the holder's numbers is zero: that of the candidate counts against it all the same.
+        (GOOD | {"reference.coordination.emd": 0.0}, GOOD | {"reference.coordination.emd": 0.14}, 14 ** (1 / 3)),
+        # A number without any error does not make up for all the others.
+        (
+            GOOD | {"reference.angle.rmse": 0.1, "reference.coordination.emd": 0.02, "reference.rings.emd": 0.1},
+            GOOD | {"reference.angle.rmse": 0.39, "reference.coordination.emd": 2.2e-16, "reference.rings.emd": 1.0},
+            (3.9 * 0.5 * 10) ** (1 / 4),
+        ),
+    ],
+)
+def test_a_number_near_zero_neither_drops_out_nor_decides_alone(holder, candidate, ratio, store, version):
+    promote(NAME, version(1, glass=holder), "production", store=store)
+    done = promote(NAME, version(2, glass=candidate), "production", store=store)
+    assert failed(done) == ["no worse than version 1"]
+    assert done.refusals[0].detail.startswith(f"{ratio:.3f} times its numbers (")
+    assert "counted as 0.01 at least" in done.refusals[0].detail
+
+
+def test_numbers_below_what_counts_are_equal(store, version):
+    promote(NAME, version(1, glass=GOOD | {"reference.coordination.emd": 0.0}), "production", store=store)
+    done = promote(NAME, version(2, glass=GOOD | {"reference.coordination.emd": 0.008}), "production", store=store)
+    assert not failed(done) and done.conditions[-1].detail.startswith("1.000 times its numbers (")
+
+
 def test_force_keeps_its_reason_and_rollback_restores(store, version):
     first, second = version(1, glass=GOOD), version(2, glass=GOOD | {"copies.mean": 0.6})
     promote(NAME, first, "production", store=store)
