@@ -123,6 +123,7 @@ def test_trace_verifies_a_copy_and_names_what_changed(
 
 
 def test_evaluate_recomputes_what_invert_said(project: Path) -> None:
+    from glass_ml.files import sha256_file
     from glass_ml.stages.evaluate import evaluate, rounded
 
     assert main(command("a")) == 0
@@ -132,6 +133,7 @@ def test_evaluate_recomputes_what_invert_said(project: Path) -> None:
     for name, measurement in said.items():
         assert found["measurements"][name]["r_factor"] == pytest.approx(measurement["r_factor"], rel=1e-5)
     assert found["reference"]["angle.rmse"]["mean"] < 1.0
+    assert found["reference_sha256"] == sha256_file("a/structures.extxyz")
     written = Path("a/evaluation.json").read_bytes()
     assert json.loads(written) == found and rounded([{"sum": 0.1 + 0.2}]) == [{"sum": 0.3}]
     threads = torch.get_num_threads()

@@ -12,7 +12,7 @@ from glass_ml.analysis.ensemble import describe, summary
 from glass_ml.analysis.verdict import verdict
 from glass_ml.config import build
 from glass_ml.errors import InputError
-from glass_ml.files import write_json
+from glass_ml.files import sha256_file, write_json
 from glass_ml.measurements.target import load_target
 from glass_ml.sampling.config import SamplingConfig
 from glass_ml.stages.originality import originality
@@ -51,6 +51,7 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
         against = from_atoms(chosen)
         independent = from_atoms(list({a.info.get("quench", k): a for k, a in enumerate(chosen)}.values()))
         result["reference"] = summary(compare(structures, against))
+        result["reference_sha256"] = sha256_file(reference)
         if len(chosen) > 1:
             result["reference_floor"] = summary(floor(against))
     result |= originality(structures, lineage, independent)

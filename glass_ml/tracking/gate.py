@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from glass_ml.analysis.least import LEAST
+from glass_ml.tracking.evaluations import data_apart, evaluations, number, same_reference, unrecorded
 from glass_ml.tracking.model_places import logged_model_id, version_folder
 from glass_ml.tracking.project import UNKNOWN
 from glass_ml.tracking.store import Store
@@ -34,8 +35,8 @@ class GateConfig:
         surrogate: part of the spread of the data that is the largest error of a surrogate on held-out folds: `atom` of
             its atoms' spectra, `cell` of cell averages.
         compared: numbers in which the version is set against the present holder, smaller being better. The geometric
-            mean of the ratios, over every evaluation that both have, must not exceed 1 + `tolerance`. Values below
-            `COMPARED_LEAST`, or `OTHER_LEAST`, count as that.
+            mean of the ratios, over every evaluation that both have on the same data, must not exceed 1 + `tolerance`.
+            Values below `COMPARED_LEAST`, or `OTHER_LEAST`, count as that.
         tolerance: see `compared`.
         clean: whether code and configuration must have been as committed.
     """
@@ -92,25 +93,6 @@ def _is_surrogate(store: Store, version: ModelVersion) -> bool:
     return model_id is not None and store.client.get_logged_model(model_id).model_type == "surrogate"
 
 
-def evaluations(tags: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """The evaluations in a version's tags: target -> name -> number."""
-    found: dict[str, dict[str, float]] = {}
-    for key, text in tags.items():
-        part, _, rest = key.partition("/")
-        target, _, name = rest.rpartition("/")
-        if part == "evaluation" and (value := _number(text)) is not None:
-            found.setdefault(target, {})[name] = value
-    return found
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(str(text))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
 def _lineage(store: Store, version: ModelVersion, gate: GateConfig) -> Iterator[Condition]:
     tags = version.tags
     md5, commit = tags.get("data_md5", ""), tags.get("git_commit", UNKNOWN)
@@ -146,7 +128,7 @@ def _at_most(name: str, value: float | None, limit: float, where: str = "") -> C
 
 def _losses(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Condition]:
     for sigma, limit in gate.held_out_loss.items():
-        value = _number(tags.get(f"metric/held_out_loss/{sigma}"))
+        value = number(tags.get(f"metric/held_out_loss/{sigma}"))
         yield _at_most(f"held-out loss at {sigma} Å", value, limit)
 
 
@@ -175,18 +157,12 @@ def _errors(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Condition]:
 def _against(version: ModelVersion, holder: ModelVersion, gate: GateConfig) -> Condition:
     """Whether the version is as good as the holder where both were evaluated: the geometric mean of the ratios."""
     name = f"no worse than version {holder.version}"
-    ours, theirs = evaluations(version.tags), evaluations(holder.tags)
-    names = (*gate.compared, "atom_rmse", "cell_rmse")
-    pairs = {
-        (target, key): (ours[target][key], theirs[target][key])
-        for target in sorted(ours.keys() & theirs.keys())
-        for key in names
-        if key in ours[target] and key in theirs[target]
-    }
+    pairs, left = _pairs(version, holder, (*gate.compared, "atom_rmse", "cell_rmse"))
+    noted = f"; left out: {', '.join(left)}" if left else ""
     if not pairs:
+        theirs = ", ".join(sorted(evaluations(holder.tags))) or "none"
         return Condition(
-            name, False,
-            f"no evaluation in common with it (its: {', '.join(sorted(theirs)) or 'none'}): evaluate both on a target",
+            name, False, f"no evaluation in common with it (its: {theirs}){noted}; evaluate both on a target",
         )  # fmt: skip
     logs, shown = [], []
     for (target, key), (a, b) in pairs.items():
@@ -195,5 +171,28 @@ def _against(version: ModelVersion, holder: ModelVersion, gate: GateConfig) -> C
         counted = f", each counted as {least:g} at least" if min(a, b) < least else ""
         shown.append(f"{target} {key} {a:.3g} for {b:.3g}{counted}")
     ratio = math.exp(sum(logs) / len(logs))
+    if named := sorted({target for target, _ in pairs if unrecorded(version, target)}):
+        noted += f"; taken for the same data by name alone: {', '.join(named)}"
     asked = f"asked: at most {1 + gate.tolerance:g} times its numbers"
-    return Condition(name, ratio <= 1 + gate.tolerance, f"{ratio:.3f} times its numbers ({'; '.join(shown)}); {asked}")
+    detail = f"{ratio:.3f} times its numbers ({'; '.join(shown)}); {asked}{noted}"
+    return Condition(name, ratio <= 1 + gate.tolerance, detail)
+
+
+def _pairs(
+    version: ModelVersion, holder: ModelVersion, names: Sequence[str]
+) -> tuple[dict[tuple[str, str], tuple[float, float]], list[str]]:
+    """(target, name) -> the numbers of both versions that compare; what does not although both have it, and why."""
+    ours, theirs = evaluations(version.tags), evaluations(holder.tags)
+    pairs: dict[tuple[str, str], tuple[float, float]] = {}
+    left = []
+    for target in sorted(ours.keys() & theirs.keys()):
+        shared = [key for key in names if key in ours[target] and key in theirs[target]]
+        if shared and (why := data_apart(version, holder, target)):
+            left.append(f"{target} ({why})")
+            continue
+        of_reference = [key for key in shared if key.startswith("reference.")]
+        if of_reference and not same_reference(version, holder, target):
+            left.append(f"reference.* on {target} (other reference structures, or not on record)")
+            shared = [key for key in shared if key not in of_reference]
+        pairs |= {(target, key): (ours[target][key], theirs[target][key]) for key in shared}
+    return pairs, left

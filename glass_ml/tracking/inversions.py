@@ -12,13 +12,14 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.description import refresh_card
+from glass_ml.tracking.evaluations import origin, write_evaluation
 from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.headline import inversion_note, inversion_numbers, load
 from glass_ml.tracking.lineage import Lineage
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.model_places import logged_model_id
 from glass_ml.tracking.registry import find_version
-from glass_ml.tracking.runs import Run, clean_name, find_run, numbers, start_run
+from glass_ml.tracking.runs import Run, find_run, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -133,10 +134,12 @@ def log_evaluation(
 ) -> str:
     """Record the evaluation of an inversion with its run, and as evidence with the version of its prior.
 
+    It takes the place of the one that the version has under this target's name.
+
     Args:
         folder: the inversion; recorded first if it is not yet.
         metrics: numbers, possibly nested; called `evaluation/<target>/<name>` in the version's tags. The run gets
-            those of `evaluation.json`.
+            those of `evaluation.json`, and what that says of the reference structures stands beside them.
         target: what was inverted (default: the folder's name).
         store: default: the project's.
 
@@ -156,12 +159,11 @@ def log_evaluation(
     whole = {**load(Path(folder) / "metrics.json"), **load(Path(folder) / "evaluation.json")}
     run.log_metrics({**inversion_numbers(whole), VALUES: whole})
     run.set_tags({NOTE: inversion_note(whole), "evaluated": True})
-    version = find_version(store, None, lineage.model_sha256)
-    if version is not None:
-        place = clean_name(f"evaluation/{target or Path(folder).resolve().name}")
-        for key, value in {**found, "run": run_id}.items():
-            text = value if isinstance(value, str) else f"{value:.6g}"
-            store.client.set_model_version_tag(version.name, version.version, f"{place}/{key}"[:250], text)
-        refresh_card(store, version.name, version.version)
+    with store.lock():
+        version = find_version(store, None, lineage.model_sha256)
+        if version is not None:
+            told = origin(lineage, run_id, whole.get("reference_sha256"))
+            write_evaluation(store, version, target or Path(folder).resolve().name, found, told)
+            refresh_card(store, version.name, version.version)
     mirror(store, run_id)
     return run_id
