@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from optuna.pruners import MedianPruner
 
@@ -134,6 +134,8 @@ def _sampling_plan(system: str, trials: int | None, workers: int | None, storage
         tuning.startup,
     )
     finals = _finals(system, config.study, tuning, sweep, objective, f"{where}.finals")
+    for judged in (objective, finals.sweep.objective):
+        cast(SamplingObjective, judged).check(where)
     manifest = {
         **_manifest(sweep, system, f"tune {system}", storage),
         "finals": finals.sweep.name,

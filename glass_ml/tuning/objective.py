@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from ase.data import atomic_numbers
 from optuna import Study, Trial, TrialPruned
 from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.errors import InputError
+from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.sampling.config import SamplingConfig
-from glass_ml.sampling.run import sample_prior
+from glass_ml.sampling.run import batches_of, sample_prior
 from glass_ml.sampling.schedules import noise_levels
+from glass_ml.structures.packing import atom_counts, random_packing
+from glass_ml.structures.random import generator
 from glass_ml.tuning.config import Limits, Pruning
 from glass_ml.tuning.pairs import Finished, beaten_by
 from glass_ml.tuning.score import Item, score, total
@@ -100,6 +105,37 @@ class SamplingObjective:
         config = with_settings(self.base, chosen, "trial")
         noise_levels(config.schedule)
         return config
+
+    def check(self, where: str) -> None:
+        """See that its inversions can be made; what is refused here, once, no process of the sweep refuses.
+
+        Args:
+            where: section of params.yaml that declares them.
+
+        Raises:
+            InputError: a prior, sizes, elements or spectra that no inversion can be made with.
+        """
+        with _placed(f"{where}.n_structures"):
+            batches_of(self.n_structures, self.base)
+        prior = load_prior(self.model)
+        for item in {item.name: item for item in self.items}.values():  # seeds make no difference
+            composition = item.target.composition
+            with _placed(f"{where}.n_atoms"):
+                elements = [atomic_numbers[symbol] for symbol in atom_counts(composition, self.n_atoms)]
+            with _placed(f"{where}: target '{item.name}'"):
+                prior.species(torch.tensor(elements))
+            cell = random_packing(composition, item.target.density, self.n_atoms, [generator(item.seed)], rounds=0)
+            for target in (item.target, item.judge):
+                build_likelihood(target, cell)
+
+
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Name the place that is at fault for what an inversion refuses."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.what, where, error.mend) from None
 
 
 def items_of(attributes: Mapping[str, Any]) -> list[Mapping[str, float]]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from ase.build import bulk
+from ase.io import write
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from small_sweep import TUNING, write_recipe
 
@@ -107,3 +109,47 @@ def test_wrong_numbers_on_the_command_line(sweep_project: Path, capsys: pytest.C
     assert "nosuch://host/x" in capsys.readouterr().err
     assert main(["tune", "a-Si", "--prior"]) == 2
     assert "tuning.prior: no space of training settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("n_atoms: 32", "n_atoms: 0", "params.yaml: systems.a-Si.tuning.n_atoms: cannot make 0 atoms"),
+        ("n_atoms: 32", "n_structures: 0", "params.yaml: systems.a-Si.tuning.n_structures: 0 structures asked for"),
+    ],
+)
+def test_sizes_that_no_process_can_use_are_refused_before_any_starts(
+    sweep_project: Path, capsys: pytest.CaptureFixture, old: str, new: str, words: str
+) -> None:
+    write_recipe(sweep_project, TUNING.replace(old, new))
+    refused(capsys, words)
+
+
+def test_an_element_that_the_prior_does_not_know_is_refused_before_any_process_starts(
+    sweep_project: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write(sweep_project / "data" / "a-Si" / "oxide.extxyz", bulk("SiO", "zincblende", 4.6, cubic=True).repeat(2))
+    fit = "fit: [g(r)], validate: [X-ray]"
+    known, unknown = f"hidden.extxyz, {fit}", f"oxide.extxyz, {fit}"
+    trials = TUNING.replace("hidden.extxyz, fit: [g(r)], validate: [X-ray, EXAFS]", unknown)
+    write_recipe(sweep_project, trials)
+    refused(capsys, "params.yaml: systems.a-Si.tuning: target 'g(r)': the prior does not know O")
+    finals = f"candidates: 1, targets: {{oxide: {{reference: {unknown}}}, plain: {{reference: {known}}}}}, "
+    write_recipe(sweep_project, TUNING.replace("candidates: 1, ", finals))
+    refused(capsys, "params.yaml: systems.a-Si.tuning: target 'oxide': the prior does not know O")
+
+
+def test_a_damaged_prior_is_refused_before_any_process_starts(
+    sweep_project: Path, capsys: pytest.CaptureFixture
+) -> None:
+    weights = sweep_project / "models" / "a-Si" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    refused(capsys, "model.safetensors: corrupted weights")
+
+
+def refused(capsys: pytest.CaptureFixture, words: str) -> None:
+    """The sweep is refused in one line with these words, and nothing is left of it."""
+    assert main(["tune", "a-Si"]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1, error
+    assert not list(Path("sweeps/a-Si").glob("*.*")) and not Path("mlruns").exists()
