@@ -31,7 +31,7 @@ def _cross_validation(folder: Path, payload: dict[str, Any]) -> None:
 
 
 def _sweep(folder: Path, payload: dict[str, Any]) -> None:
-    record_sweep(folder)
+    record_sweep(folder, study=payload.get("study"))  # entries of earlier releases name none
 
 
 RECORDERS: dict[str, Callable[[Path, dict[str, Any]], None]] = {

@@ -93,7 +93,7 @@ def tune(
     unheard: list[bool] = []  # MLflow has not answered: it is asked again only at the end
 
     def heard() -> None:
-        if not unheard and not try_to_record(sweep.folder, running=True):
+        if not unheard and not try_to_record(sweep.folder, sweep.name, running=True):
             unheard.append(True)
 
     study = run_sweep(sweep, plan.workers, progress=progress, heard=heard)
@@ -102,7 +102,7 @@ def tune(
         finals = plan.finals.hold(finished(study), plan.workers, progress=progress, heard=heard)
     command = f"tune {system}{' --prior' if prior else ''}"
     result = write_results(study, sweep.objectives, finals, sweep.folder, plan.winner, system, command)
-    try_to_record(sweep.folder)
+    try_to_record(sweep.folder, sweep.name)
     return result
 
 

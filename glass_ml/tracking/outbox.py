@@ -41,16 +41,26 @@ def outbox_folder(root: Path | str | None = None) -> Path:
     return Path(root or project_root()) / "mlruns" / "outbox"
 
 
+def entry_file(kind: str, **payload: Any) -> Path:
+    """The file of an entry, whether it is there or not."""
+    return outbox_folder() / f"{kind}-{sha256_text(canonical_json(payload))[:16]}.json"
+
+
 def keep(kind: str, **payload: Any) -> Path:
     """Keep something for `glass-ml sync`, whole or not at all; the same twice is one entry.
 
     Raises:
         InputError: the project cannot be written to.
     """
-    path = outbox_folder() / f"{kind}-{sha256_text(canonical_json(payload))[:16]}.json"
+    path = entry_file(kind, **payload)
     if not path.exists():  # its date orders the entries
         write_json(path, {"kind": kind, **payload})
     return path
+
+
+def forget(kind: str, **payload: Any) -> None:
+    """Take out what was kept by the same arguments, if it is there: it is recorded."""
+    entry_file(kind, **payload).unlink(missing_ok=True)
 
 
 def pending(root: Path | str | None = None) -> list[Entry]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,12 +19,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.errors import InputError
-from glass_ml.files import sha256_text, write_json
+from glass_ml.files import atomic_path, sha256_text, write_json
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.lineage import canonical_json
 from glass_ml.tracking.mirror import mirror
-from glass_ml.tracking.outbox import keep, place_of
+from glass_ml.tracking.outbox import entry_file, forget, keep, place_of
 from glass_ml.tracking.runs import KEY, PROCESS, Run, flatten, numbers, process_identity, start_run
 from glass_ml.tracking.store import Store, open_store
 from glass_ml.tuning.objective import items_of
@@ -33,6 +34,8 @@ from glass_ml.tuning.storage import open_storage
 from glass_ml.tuning.trials import STATED, finished
 
 MANIFEST = "sweep.json"
+EARLIER = "earlier"
+"""Folder in that of a sweep: what the earlier sweeps there have written, one folder for each study."""
 REQUIRED = ("system", "name", "study", "finals", "storage", "objectives", "trials", "settings", "base", "model")
 
 
@@ -41,9 +44,33 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
 
     `study` and `finals` are names of studies in `storage`, the latter None where there are no finals. `base` are the
     settings of a trial by dotted key, but for those that a trial changes; `model` and `data` say what the trials rest
-    on.
+    on. What the folder holds of another study is set aside before, where `record_sweep` finds it.
     """
+    _set_aside(folder, content["study"])
     write_json(folder / MANIFEST, content)
+
+
+def _set_aside(folder: Path, coming: str) -> None:
+    """Copy what is recorded of the sweep in a folder, if it is not the one that comes; the folder stays as it is."""
+    try:
+        study = read_manifest(folder)["study"]
+    except InputError:
+        return
+    place = place_of(folder)
+    if entry_file("sweep", folder=place).exists():  # of a release whose entries named no study: it means this one
+        keep("sweep", folder=place, study=study)
+        forget("sweep", folder=place)
+    if study == coming:
+        return
+    result = _read_result(folder)
+    names = (RESULT, PARETO, IMPORTANCE, FINALS) if result and result["study"] == study else ()
+    for name in (*names, MANIFEST):
+        aside = folder / EARLIER / study / name
+        if (folder / name).is_file():
+            with atomic_path(aside) as temporary:
+                shutil.copyfile(folder / name, temporary)
+        else:
+            aside.unlink(missing_ok=True)  # of an earlier end of the same sweep
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -61,11 +88,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"not a sweep: {error}", str(folder / MANIFEST), "run 'glass-ml tune' again") from None
 
 
-def record_sweep(folder: Path | str, *, running: bool = False, store: Store | None = None) -> str:
+def record_sweep(
+    folder: Path | str, *, study: str | None = None, running: bool = False, store: Store | None = None
+) -> str:
     """Record a sweep, as far as it has come; what is recorded already is not recorded twice.
 
     Args:
         folder: what `glass-ml tune` writes.
+        study: of the sweep, which may be an earlier one of the folder; default: that of the latest.
         running: whether this process is at work on it.
         store: default: the project's.
 
@@ -73,10 +103,13 @@ def record_sweep(folder: Path | str, *, running: bool = False, store: Store | No
         The id of the parent run.
 
     Raises:
-        InputError: the folder holds no sweep, or its storage or the store cannot be opened.
+        InputError: the folder holds no such sweep, or its storage or the store cannot be opened.
     """
-    folder = Path(folder)
+    folder = home = Path(folder)
     manifest = read_manifest(folder)
+    if study and study != manifest["study"]:
+        home = folder / EARLIER / study
+        manifest = read_manifest(home)
     place = manifest["storage"] if "://" in manifest["storage"] else str(folder / manifest["storage"])
     storage = open_storage(place)
     try:
@@ -87,7 +120,7 @@ def record_sweep(folder: Path | str, *, running: bool = False, store: Store | No
     if manifest["finals"]:
         with suppress(KeyError):  # they have not begun
             finals = finished(optuna.load_study(study_name=manifest["finals"], storage=storage))
-    result = _result(folder, manifest, len(trials)) if len(trials) >= manifest["trials"] else None
+    result = _result(home, manifest, len(trials)) if len(trials) >= manifest["trials"] else None
     store = store or open_store()
     with store.lock():
         parent = _parent(store, manifest)
@@ -95,13 +128,13 @@ def record_sweep(folder: Path | str, *, running: bool = False, store: Store | No
             store.client.update_run(parent.id, "RUNNING")
             parent.set_tags({PROCESS: process_identity(os.getpid())})
         there, new = _recorded(parent), []
-        for study, done in ((manifest["study"], trials), (manifest["finals"], finals)):
+        for name, done in ((manifest["study"], trials), (manifest["finals"], finals)):
             for trial in done:
-                key = sha256_text(canonical_json([study, trial.number]))
+                key = sha256_text(canonical_json([name, trial.number]))
                 if key not in there:
-                    new.append(_record_child(parent, manifest, trial, study, key))
+                    new.append(_record_child(parent, manifest, trial, name, key))
         if result:
-            _outcome(parent, folder, result)
+            _outcome(parent, home, result)
         if not running:
             store.client.set_terminated(parent.id, "FINISHED" if result else "KILLED")
     for run in [*new, *([] if running else [parent.id])]:
@@ -109,20 +142,23 @@ def record_sweep(folder: Path | str, *, running: bool = False, store: Store | No
     return parent.id
 
 
-def try_to_record(folder: Path, *, running: bool = False) -> bool:
-    """Record a sweep if the store answers; whether it did. Where it does not, the sweep goes on without."""
+def try_to_record(folder: Path, study: str, *, running: bool = False) -> bool:
+    """Record a sweep if the store answers; whether it did. Where it does not, the sweep goes on without, and is kept
+    for `glass-ml sync` until it is recorded here or there."""
     from filelock import Timeout
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        record_sweep(folder, running=running)
-        return True
+        record_sweep(folder, study=study, running=running)
     except (InputError, MlflowException, SQLAlchemyError, OSError, Timeout) as error:
+        keep("sweep", folder=place_of(folder), study=study)
         problem = str(error).splitlines()[0]
-    keep("sweep", folder=place_of(folder))
-    print(f"not recorded in MLflow: {problem}; {folder} is kept for 'glass-ml sync'", file=sys.stderr)
-    return False
+        print(f"not recorded in MLflow: {problem}; {folder} is kept for 'glass-ml sync'", file=sys.stderr)
+        return False
+    if not running:  # what comes after might be lost
+        forget("sweep", folder=place_of(folder), study=study)
+    return True
 
 
 def _parent(store: Store, manifest: Mapping[str, Any]) -> Run:
@@ -176,13 +212,22 @@ def _record_child(parent: Run, manifest: Mapping[str, Any], trial: FrozenTrial, 
 
 def _result(folder: Path, manifest: Mapping[str, Any], trials: int) -> dict[str, Any] | None:
     """What the sweep has come to, with all its trials and finals; None if that is not known yet."""
-    if not (folder / RESULT).is_file():
+    result = _read_result(folder)
+    if result is None:
         return None
-    result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     held = result["finals"]["study"] if result["finals"] else manifest["finals"]
     # There may be that of an earlier sweep in the same folder, or of an earlier end of this one.
     same = (result["study"], held, len(result["trials"])) == (manifest["study"], manifest["finals"], trials)
     return result if same else None
+
+
+def _read_result(folder: Path) -> dict[str, Any] | None:
+    """The numbers of a sweep; None if there are none that can be read: it has to end, or end again, first."""
+    try:
+        content: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return content
+    except (OSError, ValueError):
+        return None
 
 
 def _outcome(parent: Run, folder: Path, result: Mapping[str, Any]) -> None:

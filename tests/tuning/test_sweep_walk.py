@@ -111,5 +111,5 @@ def test_without_mlflow_a_sweep_goes_on_and_is_recorded_later(
     study = study_of(FOLDER)
     assert len(finished_numbers(study)) == 2 and Path("tuned/a-Si.yaml").is_file()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert record.try_to_record(FOLDER)
+    assert record.try_to_record(FOLDER, study.study_name)
     assert [len(r) for r in runs_of(study.study_name)] == [1, 2]
