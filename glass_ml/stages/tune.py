@@ -40,7 +40,10 @@ from glass_ml.tuning.workers import Sweep, run_sweep
 
 FOLDER = Path("sweeps")
 JOURNAL = "journal.log"
-SAMPLING_ROOMS = ("structures", "observables", "measurements", "sampling", "priors", "analysis", "tuning")
+SAMPLING_ROOMS = (
+    "structures", "observables", "measurements", "sampling", "priors", "analysis", "tuning",
+    "stages/probes.py", "stages/study.py",
+)  # fmt: skip
 """Where code lies that decides what a trial of sampling settings comes to; another version of it is another sweep."""
 PRIOR_ROOMS = ("structures", "priors", "tuning")
 EXACT = 1e-6
@@ -116,7 +119,8 @@ def _sampling_plan(system: str, trials: int | None, workers: int | None, storage
     items = make_items(system, config.study, tuning.targets, tuning.seeds, folder / "targets", f"{where}.targets")
     identity = model_sha256(model.folder)
     fixed = as_mapping(replace(tuning, winner="", trials=0, workers=0, prior=None, finals=Finals()))
-    content = [identity, _references(system, tuning.targets), fixed, as_mapping(base), as_mapping(config.study)]
+    data = [_references(system, tuning.targets), _tables(items)]
+    content = [identity, data, fixed, as_mapping(base), as_mapping(config.study)]
     name = _name(system, SAMPLING_ROOMS, content)
     objective = SamplingObjective(
         items, base, model.folder, tuning.n_structures, tuning.n_atoms, tuning.limits, tuning.pruning
@@ -159,7 +163,8 @@ def _finals(
         mend = "give others: the trials are chosen by this one"
         raise InputError(f"seed {seed} of target '{name}' is that of the trials", f"{where}.seeds", mend)
     items = make_items(system, study, targets, rules.seeds, sweep.folder / "finals", f"{where}.targets")
-    content = [sweep.name, _references(system, targets), as_mapping(replace(rules, candidates=1, p=0.0))]
+    data = [_references(system, targets), _tables(items)]
+    content = [sweep.name, data, as_mapping(replace(rules, candidates=1, p=0.0))]
     name = f"{sweep.name}-finals-{sha256_text(canonical_json(content))[:8]}"
     return FinalRound(replace(sweep, name=name, objective=replace(objective, items=items)), rules)
 
@@ -167,6 +172,12 @@ def _finals(
 def _references(system: str, targets: dict[str, TuningTarget]) -> dict[str, str]:
     """Structure file -> checksum."""
     return {t.reference: sha256_file(Path("data") / system / t.reference) for t in targets.values()}
+
+
+def _tables(items: Sequence[Item]) -> dict[str, str]:
+    """Scattering table -> checksum, of those in use: a project may have its own in the place of the package's."""
+    files = {m.table for item in items for m in (*item.target.measurements, *item.judge.measurements) if m.table}
+    return {Path(file).name: sha256_file(file) for file in sorted(files)}
 
 
 def _prior_plan(system: str, trials: int | None, workers: int | None, storage: str | None) -> Plan:
@@ -257,7 +268,8 @@ def _fixed(config: Any, fixed: dict[str, Any], space: dict[str, Any], where: str
 
 
 def _name(system: str, rooms: Sequence[str], content: list[Any]) -> str:
-    code = [code_sha256(PACKAGE / room) for room in rooms]
+    places = [PACKAGE / room for room in rooms]
+    code = [code_sha256(place) if place.is_dir() else sha256_file(place) for place in places]
     return f"{system}-{sha256_text(canonical_json([code, content]))[:12]}"
 
 
