@@ -79,7 +79,9 @@ class SamplingObjective:
                     item.target,
                 )
                 numbers = score(item, structures, prior.shortest, self.limits)
-            except torch.linalg.LinAlgError as error:  # steps that have exploded
+            except RuntimeError as error:
+                if not exploded(error):
+                    raise
                 raise TrialPruned(f"{item.name}, seed {item.seed}: {error}") from None
             if not all(map(math.isfinite, numbers.values())):
                 raise TrialPruned(f"{item.name}, seed {item.seed}: no finite result")
@@ -136,6 +138,11 @@ def _placed(where: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(error.what, where, error.mend) from None
+
+
+def exploded(error: RuntimeError) -> bool:
+    """Whether steps have led nowhere: to a matrix without decomposition, or to positions that vesin refuses."""
+    return isinstance(error, torch.linalg.LinAlgError) or "non-finite coordinate" in str(error)
 
 
 def items_of(attributes: Mapping[str, Any]) -> list[Mapping[str, float]]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from glass_ml.structures.random import generator
+from glass_ml.tuning.trials import draws_before
 
 
 class PlacedSampler(BaseSampler):
     """Multivariate TPE that draws anew for every place, with those of running trials taken as bad (constant liar).
 
     A trial that was lost to a kill leaves its place, so that with one worker a resumed sweep equals one that was
-    never stopped. With several, what TPE knows depends on which trial ends first.
+    never stopped; one that ended in an error has used its place up, so that other settings are drawn after it. With
+    several workers, what TPE knows depends on which trial ends first.
 
     Args:
         seed: of the sweep.
@@ -30,7 +31,7 @@ class PlacedSampler(BaseSampler):
         self._known = IntersectionSearchSpace(include_pruned=True)
 
     def _tpe(self, study: Study, trial: FrozenTrial, purpose: str) -> TPESampler:
-        stream = generator(self.seed, "trial", place_of(study.get_trials(deepcopy=False), trial.number), purpose)
+        stream = generator(self.seed, "trial", draws_before(study.get_trials(deepcopy=False), trial.number), purpose)
         seed = stream.initial_seed() % 2**32
         return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=self.startup)
 
@@ -49,8 +50,3 @@ class PlacedSampler(BaseSampler):
     ) -> Any:
         """The value of one setting, while there are too few trials to learn from."""
         return self._tpe(study, trial, param_name).sample_independent(study, trial, param_name, param_distribution)
-
-
-def place_of(trials: Sequence[FrozenTrial], number: int) -> int:
-    """How many trials before this one count: those that have failed do not."""
-    return sum(t.state != TrialState.FAIL for t in trials if t.number < number)

@@ -2,7 +2,8 @@
 
 A trial that has failed does not count, and its place is taken by another one. Who computes a trial is written beside
 it; where that process is dead, the trial has failed and its settings wait to be tried again, with what it has done.
-Settings that are stated, and not drawn, have a name, under which one trial counts.
+Settings that have ended in an error are not tried again, unless they are stated: these, which are not drawn, have a
+name, under which one trial counts.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.tracking.runs import may_be_alive
-from glass_ml.tuning.sampler import place_of
 
 PROCESS, RETRY, ERROR, SIGN = "process", "retry_of", "error", "sign_of_life"
+LATE = "others were faster"
+"""The error of a trial that was one too many: nothing is wrong with its settings."""
 STATED = "stated"
 """Attribute: the name of settings that were not drawn."""
 DEFAULT = "default"
@@ -63,6 +65,16 @@ def unclaimed(study: Study, trials: int) -> int:
     return max(0, trials - len(study.get_trials(deepcopy=False, states=taken)))
 
 
+def place_of(trials: Sequence[FrozenTrial], number: int) -> int:
+    """How many trials before this one count: those that have failed do not."""
+    return sum(_counts(t) for t in trials if t.number < number)
+
+
+def draws_before(trials: Sequence[FrozenTrial], number: int) -> int:
+    """How many trials before this one count, or have drawn settings that ended in an error."""
+    return place_of(trials, number) + sum(_erred(t) and STATED not in t.user_attrs for t in trials[:number])
+
+
 def claim(study: Study, space: Space, trials: int, process: str) -> Trial | None:
     """A trial to do; None when as many as wanted are done or in somebody's hands.
 
@@ -79,7 +91,7 @@ def claim(study: Study, space: Space, trials: int, process: str) -> Trial | None
         known = study.get_trials(deepcopy=False)
         if place_of(known, trial.number) < trials and not _twice(known[trial.number], known):
             return trial
-        give_up(study, trial, "others were faster")
+        give_up(study, trial, LATE)
     return None
 
 
@@ -97,6 +109,10 @@ def _twice(trial: FrozenTrial, known: Sequence[FrozenTrial]) -> bool:
 
 def _counts(trial: FrozenTrial) -> bool:
     return trial.state != TrialState.FAIL
+
+
+def _erred(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL and trial.user_attrs.get(ERROR, LATE) != LATE
 
 
 class Silence:

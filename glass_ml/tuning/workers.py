@@ -169,7 +169,10 @@ def _bury(processes: list[BaseProcess], deaths: int) -> int:
         if process.exitcode == 0:
             continue
         if process.exitcode is not None and process.exitcode > 0:
-            raise RuntimeError("a trial has failed; its error stands above. The same command goes on without it")
+            raise RuntimeError(
+                "a trial has failed; its error stands above. The same command goes on: it draws other settings, and "
+                "tries again those that were not drawn, of the default and of finalists"
+            )
         deaths += 1
         tqdm.write(
             f"worker {process.pid} died (signal {-(process.exitcode or 0)}): another takes over", file=sys.stderr

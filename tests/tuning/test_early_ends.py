@@ -97,6 +97,19 @@ def test_settings_that_exclude_each_other_end_a_trial(objective: SamplingObjecti
         objective(study, trial)
 
 
+def test_steps_that_explode_end_a_trial_and_other_errors_do_not(
+    objective: SamplingObjective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = optuna.create_study(directions=["minimize"] * 3)
+    hidden = objective.items[0].hidden[0]
+    monkeypatch.setattr("glass_ml.tuning.objective.sample_prior", lambda *_: hidden.at(hidden.positions * torch.nan))
+    with pytest.raises(optuna.TrialPruned, match=r"g\(r\), seed 0: .*non-finite"):
+        objective(study, study.ask())
+    monkeypatch.setattr("glass_ml.tuning.objective.sample_prior", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        objective(study, study.ask())
+
+
 def test_the_hidden_structures_score_best(objective: SamplingObjective) -> None:
     item = objective.items[0]
     shortest = [[14, 14, 1.9]]
