@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -201,10 +202,12 @@ def work(sweep: Sweep) -> None:
 
 
 def do(sweep: Sweep, study: Study, trial: Trial) -> None:
-    """Do one trial and keep what came out."""
+    """Do one trial and keep what came out; values that are not finite end it early."""
     try:
         with signs_of_life(trial):
             values = sweep.objective(study, trial)
+        if not all(map(math.isfinite, values)):
+            raise TrialPruned("no finite result")
     except TrialPruned as reason:
         trial.set_user_attr("pruned", str(reason))
         study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)

@@ -1,13 +1,16 @@
 """Trials that go wrong: an error is told loudly and its settings are left behind, numbers that are none end a trial."""
 
+import math
 import os
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 
 from glass_ml.tracking.runs import process_identity
+from glass_ml.tuning.results import trial_row
 from glass_ml.tuning.trials import LATE, claim, finished, give_up
 from glass_ml.tuning.workers import Sweep, work
 
@@ -47,6 +50,15 @@ def test_the_next_command_goes_on_without_settings_that_fail(tmp_path: Path) -> 
     work(broken)
     drawn = done(whole)
     assert done(broken) == [*drawn[:2], *drawn[3:5], *drawn[6:]]
+
+
+@pytest.mark.parametrize("nothing", [math.nan, math.inf])
+def test_a_result_that_is_no_number_ends_a_trial_for_good(tmp_path: Path, nothing: float) -> None:
+    sweep = sweep_of(tmp_path, trial_2=nothing)
+    work(sweep)
+    trials = sweep.open().get_trials()
+    assert [t.state for t in trials] == [TrialState.PRUNED if k == 2 else TrialState.COMPLETE for k in range(6)]
+    assert trial_row(trials[2], ["loss"])["why"] == "no finite result"
 
 
 def test_default_settings_that_fail_are_tried_again(tmp_path: Path) -> None:
