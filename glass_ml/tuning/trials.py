@@ -102,9 +102,14 @@ def give_up(study: Study, trial: Trial, why: str) -> None:
 
 
 def _twice(trial: FrozenTrial, known: Sequence[FrozenTrial]) -> bool:
-    """Whether an earlier trial has the same stated settings: two machines may have stated them at once."""
-    name = trial.user_attrs.get(STATED)
-    return name is not None and any(_counts(t) and t.user_attrs.get(STATED) == name for t in known[: trial.number])
+    """Whether two machines have stated the same settings, or found the same trial lost, at once, and this came second.
+
+    The earlier retry of a lost trial need not count: if it was lost too, it has a retry of its own.
+    """
+    name, lost, earlier = trial.user_attrs.get(STATED), trial.user_attrs.get(RETRY), known[: trial.number]
+    if name is not None:
+        return any(_counts(t) and t.user_attrs.get(STATED) == name for t in earlier)
+    return lost is not None and any(t.user_attrs.get(RETRY) == lost for t in earlier)
 
 
 def _counts(trial: FrozenTrial) -> bool:
@@ -164,8 +169,9 @@ def signs_of_life(trial: Trial, every: float = SIGN_EVERY) -> Iterator[None]:
 def reap(study: Study, space: Space, lost: Collection[int] = ()) -> None:
     """Have the trials of dead processes fail, and those that are `lost`; their settings wait to be tried again.
 
-    Both steps can be repeated: a kill between them loses nothing and doubles nothing. Settings that have killed their
-    process too often count as a trial that ended early.
+    Both steps can be repeated: a kill between them loses nothing and doubles nothing. Of two machines that reap at once
+    both may have settings wait; `claim` gives out the first of these. Settings that have killed their process too often
+    count as a trial that ended early.
     """
     known = study.get_trials(deepcopy=False)
     for trial in [t for t in known if t.state == TrialState.RUNNING and (t.number in lost or _dead(t))]:

@@ -103,6 +103,31 @@ def test_the_trial_of_a_dead_process_is_done_again_once(tmp_path: Path, storage:
     assert claim(study, SPACE, 3, alive()) is None
 
 
+@pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies"])
+def test_what_two_machines_have_found_lost_is_done_again_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str, dies: bool
+) -> None:
+    study, other = (sweep_of(tmp_path, storage).open() for _ in range(2))
+    claim(study, SPACE, 4, alive())
+    lost = claim(study, SPACE, 4, DEAD)
+    enqueue = study.enqueue_trial
+
+    def late(*arguments, **options):
+        monkeypatch.undo()
+        reap(other, SPACE)  # between this one's look and its writing
+        enqueue(*arguments, **options)
+
+    monkeypatch.setattr(study, "enqueue_trial", late)
+    reap(study, SPACE)
+    assert [t.params == {} and t.user_attrs["retry_of"] for t in study.get_trials()[2:]] == [lost.number] * 2
+    again = [claim(study, SPACE, 4, DEAD if dies else alive())]
+    while trial := claim(study, SPACE, 4, alive()):
+        again.append(trial)
+    running = [t.params for t in study.get_trials(states=(TrialState.RUNNING,))]
+    assert again[0].params == lost.params and len(running) == 4
+    assert [params == lost.params for params in running].count(True) == 1
+
+
 def test_settings_that_kill_are_not_tried_for_ever(tmp_path: Path) -> None:
     study = sweep_of(tmp_path, str(tmp_path / "journal.log")).open()
     claim(study, SPACE, 2, alive())
