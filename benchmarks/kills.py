@@ -65,7 +65,7 @@ RECIPE: dict[str, Any] = {
         "seeds": [0],
         "n_atoms": 32,
         "limits": {"too_close": 1.0, "defects": 2.0},
-        "finals": {"candidates": 1, "seeds": [10]},
+        "finals": {"candidates": 1, "seeds": [10], "p": 0.5},
     },
 }
 TRIALS = 4

@@ -27,7 +27,7 @@ TUNING = """
       n_atoms: 32
       startup: 3
       limits: {too_close: 1.0, defects: 2.0}
-      finals: {candidates: 1, seeds: [10, 11]}
+      finals: {candidates: 1, seeds: [10, 11], p: 0.3}
 """
 LOCKS = (".claims.lock", ".journal.log.lock")
 RECIPE = """\

@@ -27,7 +27,7 @@ from glass_ml.tracking.project import PACKAGE, code_sha256
 from glass_ml.tracking.registry import resolve_model
 from glass_ml.tracking.runs import flatten
 from glass_ml.tuning.config import Finals, TuningConfig, TuningTarget
-from glass_ml.tuning.finals import FinalRound
+from glass_ml.tuning.finals import FinalRound, require_winnable
 from glass_ml.tuning.objective import OBJECTIVES, SamplingObjective
 from glass_ml.tuning.prior import PRIOR_OBJECTIVES, PriorObjective, PriorSettings
 from glass_ml.tuning.record import try_to_record, write_manifest
@@ -112,6 +112,7 @@ def tune(
 def _sampling_plan(system: str, trials: int | None, workers: int | None, storage: str | None) -> Plan:
     config = system_config(system, tuned=False)
     tuning, where = _tuning(config, system)
+    require_winnable(tuning, f"{where}.finals")
     base = _fixed(config.sampling, tuning.fixed, tuning.space, where)
     space = read_space(base, tuning.space, f"{where}.space", lambda c: noise_levels(c.schedule))
     model = resolve_model(None, system)
@@ -155,13 +156,7 @@ def _finals(
 ) -> FinalRound:
     """The finals of a sweep of sampling settings: another study in the same storage, whose trials are all stated."""
     rules = tuning.finals
-    if rules.candidates < 1:
-        raise InputError(f"{rules.candidates}", f"{where}.candidates", "give at least one")
     targets = rules.targets or tuning.targets
-    known = {(target, seed) for target in tuning.targets.values() for seed in tuning.seeds}
-    for name, seed in [(n, s) for n, target in targets.items() for s in rules.seeds if (target, s) in known]:
-        mend = "give others: the trials are chosen by this one"
-        raise InputError(f"seed {seed} of target '{name}' is that of the trials", f"{where}.seeds", mend)
     items = make_items(system, study, targets, rules.seeds, sweep.folder / "finals", f"{where}.targets")
     data = [_references(system, targets), _tables(items)]
     content = [sweep.name, data, as_mapping(replace(rules, candidates=1, p=0.0))]

@@ -86,7 +86,8 @@ class Finals:
         targets: name -> what is inverted; none: the targets of the trials.
         seeds: every target is inverted once with each; other seeds than those of the trials where targets are the same.
         p: chance, at most, that settings win whose misfit is no smaller (one-sided signed-rank test of the ratios, item
-            by item, times the number of candidates). Realism is worse where the same test says so at this chance.
+            by item, times the number of candidates). Realism is worse where the same test says so at this chance. Below
+            candidates / 2^(targets x seeds) nobody could win.
     """
 
     candidates: int = 3

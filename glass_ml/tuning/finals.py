@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from glass_ml.errors import InputError
 from glass_ml.tuning.choice import leaders
-from glass_ml.tuning.config import Finals
+from glass_ml.tuning.config import Finals, TuningConfig
 from glass_ml.tuning.objective import OBJECTIVES, feasible, items_of
-from glass_ml.tuning.pairs import COMPARED, chance, log_ratios
+from glass_ml.tuning.pairs import COMPARED, chance, items_needed, log_ratios
 from glass_ml.tuning.trials import STATED, finished, stated
 from glass_ml.tuning.workers import Sweep, run_sweep
 
@@ -66,6 +67,28 @@ class FinalRound:
         rows += [_beside(_row(t, c.number), rows[0], len(chosen)) for t, c in zip(others, chosen, strict=True)]
         winner = winner_of(rows, self.rules.p)
         return {"study": study.study_name, "p": self.rules.p, "winner": winner, "rows": rows}
+
+
+def require_winnable(tuning: TuningConfig, where: str) -> None:
+    """Check the finals that a sweep of sampling settings declares.
+
+    Raises:
+        InputError: nobody takes part, `p` is none, inversions that trials are chosen by, or too few for anybody to win.
+    """
+    rules = tuning.finals
+    if rules.candidates < 1:
+        raise InputError(f"{rules.candidates}", f"{where}.candidates", "give at least one")
+    if not 0 < rules.p < 1:
+        raise InputError(f"{rules.p:g} is no chance", f"{where}.p", "give one between 0 and 1, such as 0.1")
+    targets = rules.targets or tuning.targets
+    known = {(target, seed) for target in tuning.targets.values() for seed in tuning.seeds}
+    for name, seed in [(n, s) for n, target in targets.items() for s in rules.seeds if (target, s) in known]:
+        mend = "give others: the trials are chosen by this one"
+        raise InputError(f"seed {seed} of target '{name}' is that of the trials", f"{where}.seeds", mend)
+    items, needed = len(targets) * len(rules.seeds), items_needed(rules.p, rules.candidates)
+    if 0 < items < needed:  # none at all are refused where they are made
+        what = f"targets x seeds is {items}: nobody can win with candidates {rules.candidates} and p {rules.p:g}"
+        raise InputError(what, where, f"have at least {needed}, fewer candidates or a larger p")
 
 
 def final_name(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from scipy.stats import wilcoxon
@@ -52,3 +53,8 @@ def chance(logs: np.ndarray, candidates: int = 1) -> float:
     One-sided signed-rank test (Wilcoxon, doi:10.2307/3001968), with Bonferroni's correction.
     """
     return min(1.0, candidates * float(wilcoxon(logs, alternative="less").pvalue)) if np.any(logs) else 1.0
+
+
+def items_needed(p: float, candidates: int) -> int:
+    """How many items it takes for a `chance` of at most `p` to be possible: all ratios below 1 have 2^-items."""
+    return next(items for items in count(1) if candidates * 0.5**items <= p)

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from scipy.stats import ttest_1samp
 from small_sweep import TUNING, finished_numbers, start, stopped_worker, study_of, wait_for, write_recipe
 
 from glass_ml.cli.main import main
+from glass_ml.config import build
 from glass_ml.tracking.store import open_store
 from glass_ml.tuning import finals
-from glass_ml.tuning.finals import _beside, winner_of
-from glass_ml.tuning.pairs import chance
+from glass_ml.tuning.config import TuningConfig
+from glass_ml.tuning.finals import _beside, require_winnable, winner_of
+from glass_ml.tuning.pairs import chance, items_needed
 from glass_ml.tuning.record import record_sweep
 from glass_ml.tuning.results import finals_lines
 from glass_ml.tuning.trials import finished
@@ -88,6 +91,23 @@ def test_luck_among_candidates_is_allowed_for() -> None:
     better = draws[0, 0] - 1.0
     assert chance(better, 1) == pytest.approx(ttest_1samp(better, 0.0, alternative="less").pvalue, abs=0.02)
     assert chance(better, 4) == pytest.approx(4 * chance(better, 1)) and chance(np.zeros(5), 1) == 1.0
+
+
+@pytest.mark.parametrize(("candidates", "p"), [(1, 0.5), (1, 0.1), (3, 0.1), (5, 0.01)])
+def test_as_few_inversions_as_are_asked_for_can_prove_something(candidates: int, p: float) -> None:
+    needed = items_needed(p, candidates)
+    best = -np.arange(1.0, needed + 1)  # all better
+    assert chance(best, candidates) <= p < chance(best[:-1], candidates)
+
+
+def test_the_finals_of_params_and_of_the_documentation_can_be_won() -> None:
+    root = Path(__file__).parents[2]
+    (example,) = re.findall(r"```yaml\n(.*?)```", (root / "docs" / "sweeps.md").read_text(), re.DOTALL)
+    shipped = yaml.safe_load((root / "params.yaml").read_text())
+    sections = [s["tuning"] for document in (yaml.safe_load(example), shipped) for s in document["systems"].values()]
+    for number, section in enumerate(sections):
+        require_winnable(build(TuningConfig, section, "tuning"), f"{number}")
+    assert len(sections) == 3
 
 
 def runs() -> dict[str, list]:
@@ -164,12 +184,17 @@ def test_killed_finals_lose_and_double_nothing(sweep_project: Path) -> None:
         ("{candidates: 0}", r"finals\.candidates: 0 \(give at least one\)"),
         ("{seeds: [5, 1]}", r"finals\.seeds: seed 1 of target 'g\(r\)' is that of the trials"),
         ("{seeds: []}", r"finals\.targets: nothing to invert"),
+        ("{p: 0}", r"finals\.p: 0 is no chance"),
+        ("{p: 1}", r"finals\.p: 1 is no chance"),
+        ("{}", r"finals: targets x seeds is 4: nobody can win with candidates 3 and p 0\.1 \(have at least 5,"),
+        ("{candidates: 3, seeds: [10], p: 0.4}", r"seeds is 1: nobody can win .*at least 3"),
     ],
 )
 def test_finals_that_prove_nothing_are_refused(
     sweep_project: Path, capsys: pytest.CaptureFixture, section: str, message: str
 ) -> None:
-    write_recipe(sweep_project, TUNING.replace("{candidates: 1, seeds: [10, 11]}", section))
+    write_recipe(sweep_project, TUNING.replace("{candidates: 1, seeds: [10, 11], p: 0.3}", section))
     assert main(["tune", "a-Si"]) == 2
+    assert not (FOLDER / "journal.log").exists()
     error = capsys.readouterr().err
     assert re.search(message, error) and error.count("\n") == 1, error
