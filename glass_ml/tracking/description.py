@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from glass_ml.errors import InputError
 from glass_ml.tracking.model_card import card_text, page_text
-from glass_ml.tracking.model_places import version_folder
+from glass_ml.tracking.model_places import read_card, version_folder
 from glass_ml.tracking.registry import LINEAGE_TAGS, aliases
 from glass_ml.tracking.store import Store
 
@@ -49,7 +48,7 @@ def version_card(store: Store, version: ModelVersion) -> str:
     if folder is None:
         place = f"{version.name} version {version.version}"
         raise InputError("its files are gone or changed", place, "'dvc pull', or train it again")
-    return card_text(json.loads((folder / "model.json").read_text(encoding="utf-8")), version.tags)
+    return card_text(read_card(folder), version.tags)
 
 
 def refresh_card(store: Store, name: str, number: int | str) -> None:

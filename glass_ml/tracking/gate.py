@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glass_ml.analysis.least import LEAST
 from glass_ml.tracking.evaluations import data_apart, evaluations, number, same_reference, unrecorded
-from glass_ml.tracking.model_places import logged_model_id, version_folder
+from glass_ml.tracking.model_places import read_card, version_folder
 from glass_ml.tracking.project import UNKNOWN
+from glass_ml.tracking.registry import model_type
 from glass_ml.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -77,8 +79,9 @@ def conditions(store: Store, version: ModelVersion, holder: ModelVersion | None,
         holder: that holds the alias now; None where nobody does.
         gate: what is asked.
     """
-    found = [*_lineage(store, version, gate)]
-    if _is_surrogate(store, version):
+    folder = version_folder(store, version)
+    found = [*_lineage(version, folder, gate)]
+    if folder and model_type(read_card(folder)) == "surrogate":  # a prior may have been evaluated under any name
         found += _errors(version.tags, gate)
     else:
         found += [*_losses(version.tags, gate), *_evaluations(version.tags, gate)]
@@ -87,13 +90,7 @@ def conditions(store: Store, version: ModelVersion, holder: ModelVersion | None,
     return found
 
 
-def _is_surrogate(store: Store, version: ModelVersion) -> bool:
-    """By what its logged model is: a prior may have been evaluated in a folder of any name."""
-    model_id = logged_model_id(version)
-    return model_id is not None and store.client.get_logged_model(model_id).model_type == "surrogate"
-
-
-def _lineage(store: Store, version: ModelVersion, gate: GateConfig) -> Iterator[Condition]:
+def _lineage(version: ModelVersion, folder: Path | None, gate: GateConfig) -> Iterator[Condition]:
     tags = version.tags
     md5, commit = tags.get("data_md5", ""), tags.get("git_commit", UNKNOWN)
     known = commit not in ("", UNKNOWN)
@@ -112,10 +109,9 @@ def _lineage(store: Store, version: ModelVersion, gate: GateConfig) -> Iterator[
             "git state", clean,
             "as committed" if clean else "code or configuration differed from the commit: commit, then train it again",
         )  # fmt: skip
-    intact = version_folder(store, version) is not None
     yield Condition(
-        "files", intact,
-        f"sha256 {tags.get('model_sha256', '')[:12]}" if intact
+        "files", folder is not None,
+        f"sha256 {tags.get('model_sha256', '')[:12]}" if folder
         else "its files are gone or differ from what was registered: 'dvc pull', or train it again",
     )  # fmt: skip
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder holds both files of a model."""
     return all((folder / name).is_file() for name in MODEL_FILES)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What the file `model.json` of a checkpoint folder says."""
+    card: dict[str, Any] = json.loads((folder / MODEL_FILES[0]).read_text(encoding="utf-8"))
+    return card
 
 
 def version_folder(store: Store, version: ModelVersion) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from glass_ml.tracking.headline import log_model_page, name_after
 from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.model_card import CARD_FILE, card_text, page_text
-from glass_ml.tracking.model_places import version_folder
+from glass_ml.tracking.model_places import read_card, version_folder
 from glass_ml.tracking.project import UNKNOWN, code_identity, worktree
 from glass_ml.tracking.reach import reached
 from glass_ml.tracking.runs import Run, flatten, numbers, start_run
@@ -107,7 +106,7 @@ def register_prior(
     """
     folder, name = Path(folder), NAME_PREFIX + system
     identity = model_sha256(folder)
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    card = read_card(folder)
     data = data or DataIdentity(str(card.get("data_path", "data")), str(card.get("data_md5", "")))
     if metrics is None:
         metrics = {k: card[k] for k in ("held_out_loss", "held_out") if k in card}
@@ -210,7 +209,7 @@ def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, t
         if left.status == "READY":
             return left.model_id
         client.delete_logged_model(left.model_id)
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    card = read_card(folder)
     served = importlib.import_module(f"glass_ml.tracking.{SERVED[model_type(card)]}")
     params = {k: str(v)[:500] for k, v in flatten(card, ".").items()}
     model = client.create_logged_model(
@@ -327,7 +326,7 @@ def resolve_model(model: str | Path | None, system: str | None = None, store: St
 
 def _card_system(folder: Path) -> str:
     try:
-        return str(json.loads((folder / "model.json").read_text(encoding="utf-8"))["system"])
+        return str(read_card(folder)["system"])
     except (OSError, ValueError, KeyError, TypeError):
         return folder.name  # whoever loads the prior says what is wrong with it
 
