@@ -8,7 +8,7 @@ import pytest
 
 from glass_ml.tracking.inversions import log_evaluation
 from glass_ml.tracking.promotion import promote
-from glass_ml.tracking.registry import get_version, register_prior
+from glass_ml.tracking.registry import get_version
 
 NAME = "glass-a-Si"
 GOOD = {"reference.angle.rmse": 0.2, "reference.coordination.emd": 0.05, "copies.mean": 0.01, "held out.r_factor": 0.1}
@@ -24,7 +24,7 @@ def version(project, store, tools):
         shutil.rmtree(folder)
         md5 = (project / "data.dvc").read_text().split("md5: ")[1].split()[0]
         tools.write_prior(folder, seed=seed, data_md5=md5)
-        done = register_prior(folder, system="a-Si", store=store)
+        done = tools.register_trained(folder, store)
         evaluate(tools, project, store, seed, numbers, reference)
         return done.version
 
