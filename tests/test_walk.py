@@ -145,11 +145,25 @@ def test_evaluate_recomputes_what_invert_said(project: Path) -> None:
     assert Path("a/evaluation.json").read_bytes() == written
 
 
-def test_a_folder_of_its_own_data_is_written_to(project: Path) -> None:
+def test_a_folder_of_its_own_data_is_written_to(project: Path, capsys: pytest.CaptureFixture) -> None:
     folder = write_target(project / "mine").parent
-    assert main(["invert", "mine/target.yaml", "-n", "1", "--atoms", "32", "--no-track", "--out", "mine"]) == 0
+    one = ["-n", "1", "--atoms", "32", "--no-track", "--out"]
+    assert main(["invert", "mine/target.yaml", *one, "mine"]) == 0
     assert {p.name for p in folder.iterdir()} >= FILES | {"gr.csv", "sq.csv"}
     assert main(["evaluate", "mine", "--no-track"]) == 0
+    # The only measured files stay; a copy of an earlier inversion may go.
+    measured = (folder / "gr.csv").read_bytes()
+    other = write_target(project / "other")
+    (other.parent / "gr.csv").write_bytes(measured + b"6.0,1.0\n")
+    assert main(["invert", "mine/target.yaml", *one, "copies"]) == 0
+    assert main(["invert", "other/target.yaml", *one, "copies"]) == 0
+    assert Path("copies/gr.csv").read_bytes() != measured
+    assert main(["invert", "other/target.yaml", *one, "mine"]) == 2
+    assert "mine/gr.csv: would be overwritten" in capsys.readouterr().err
+    assert (folder / "gr.csv").read_bytes() == measured
+    (other.parent / "b.yaml").write_text(other.read_text() + "# b\n")
+    assert main(["invert", "other/b.yaml", *one, "other"]) == 2
+    assert "other/target.yaml: would be overwritten" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from glass_ml.analysis.comparison import compare, floor
 from glass_ml.analysis.ensemble import describe, summary
 from glass_ml.analysis.verdict import verdict
 from glass_ml.config import build
-from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, write_json
 from glass_ml.measurements.target import load_target
 from glass_ml.sampling.config import SamplingConfig
@@ -59,7 +58,7 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
     result = rounded(result)
     write_json(folder / "evaluation.json", result)
     if track:
-        record("evaluation", folder, metrics=evidence(result))
+        record("evaluation", folder)
     return result
 
 
@@ -70,26 +69,3 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(v) for v in value]
     return float(f"{value:.10g}") if isinstance(value, float) else value
-
-
-def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of an evaluation that are recorded with a model.
-
-    They are every misfit, every mean of a descriptor, the diversity and the share of copies.
-
-    Raises:
-        InputError: there is none.
-    """
-    numbers = {
-        f"{name}.{key}": m[key]
-        for name, m in evaluation["measurements"].items()
-        for key in ("r_factor", "chi2_reduced")
-    }
-    for part in ("structure", "reference"):
-        numbers |= {f"{part}.{name}": value["mean"] for name, value in evaluation.get(part, {}).items()}
-    numbers |= {f"diversity.{key}": value for key, value in evaluation.get("diversity", {}).items()}
-    copied = evaluation.get("copies", {})
-    numbers |= {f"copies.{key}": copied[key] for key in ("mean", "max") if key in copied}
-    if not numbers:
-        raise InputError("nothing to record", "evaluation")
-    return numbers

@@ -16,6 +16,7 @@ from glass_ml.files import sha256_file, write_json, write_text
 from glass_ml.measurements.comparison import Comparison
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
+from glass_ml.observables.surrogate_files import WEIGHTS
 from glass_ml.sampling.config import SamplingConfig
 from glass_ml.sampling.constraints import MinimumDistance, too_close
 from glass_ml.sampling.protocols import Denoiser
@@ -25,6 +26,7 @@ from glass_ml.structures.io import to_atoms, write_frames
 from glass_ml.structures.state import Structures
 from glass_ml.tracking.inversions import FILES
 from glass_ml.tracking.lineage import Lineage, measurement_entry, stamp, write_lineage
+from glass_ml.tracking.project import worktree
 
 SCRATCH = ".replicas"
 """Where replicas lie until the last one is there."""
@@ -52,19 +54,39 @@ def check_copies(target: Target, out: Path) -> None:
 
     Raises:
         InputError: two of them, or one of them and a result, have the same name; or files of other content lie in
-            `out` under these names, though no inversion has left them there.
+            `out` under these names that are no copies of an earlier inversion.
     """
-    copies: dict[str, Path] = {}
+    copies = {"target.yaml": target.path}
     for measurement in target.measurements:
         for role, file in measurement.files:
             source, copy = _copied(role, file, out)
-            name = copy.name
-            if name in WRITTEN:
-                raise InputError(f"a result of the inversion has the name '{name}', too", str(source), "rename it")
-            if not _same(copies.setdefault(name, source), source):
-                raise InputError(f"two files of measurements have the name '{name}'", str(source), "rename one of them")
-            if not (out / "lineage.json").exists() and copy.exists() and not _same(copy, source):
-                raise InputError("would be overwritten by another file of that name", str(copy), "choose another --out")
+            if copy.name in WRITTEN:
+                raise InputError(f"a result of the inversion has the name '{copy.name}', too", str(source), "rename it")
+            if not _same(copies.setdefault(copy.name, source), source):
+                what = f"two files of measurements have the name '{copy.name}'"
+                raise InputError(what, str(source), "rename one of them")
+    left = _left_behind(out)
+    for name, source in copies.items():
+        if (out / name).exists() and not _same(out / name, source) and _content(out / name) not in left:
+            place = str(out / name)
+            raise InputError("would be overwritten by another file of that name", place, "choose another --out")
+
+
+def _left_behind(out: Path) -> set[str]:
+    """Checksums of what an earlier inversion has copied into `out`; none where it lies beside its own data."""
+    try:
+        lineage = json.loads((out / "lineage.json").read_text(encoding="utf-8"))
+        entries = json.loads(lineage["measurements"])
+        own = any((worktree() / entry["file"]).resolve().is_relative_to(out.resolve()) for entry in entries)
+        return set() if own else {lineage["target_sha256"], *(entry["sha256"] for entry in entries)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _content(copy: Path) -> str:
+    """Checksum of a copy: of the weights, of a surrogate."""
+    file = copy / WEIGHTS if copy.is_dir() else copy
+    return sha256_file(file) if file.is_file() else ""
 
 
 def _copied(role: str, file: str, out: Path) -> tuple[Path, Path]:

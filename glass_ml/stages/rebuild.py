@@ -12,19 +12,19 @@ from typing import Literal
 
 from glass_ml.errors import InputError
 from glass_ml.stages.cross_validation import parent_metrics
-from glass_ml.stages.evaluate import evidence
 from glass_ml.tracking.cross_validation import RESULT, log_cross_validation
 from glass_ml.tracking.data import content_md5
 from glass_ml.tracking.dvc_store import fetch_model, made_here, model_history
+from glass_ml.tracking.evaluations import FILE as EVALUATION
+from glass_ml.tracking.evaluations import evidence, read_evaluation
 from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
 from glass_ml.tracking.model_places import is_checkpoint
 from glass_ml.tracking.project import worktree
 from glass_ml.tracking.reach import reached
-from glass_ml.tracking.registry import register_prior
+from glass_ml.tracking.registry import aliases, register_prior, versions
 from glass_ml.tracking.results import find_files, lineage_of
 from glass_ml.tracking.store import Store, open_store
 
-EVALUATION = "evaluation.json"
 UNKNOWABLE = (
     "promotions and their history, times and the curves of trainings were only in the database: promote again what is "
     "in use; the newest version of each model is its candidate"
@@ -51,15 +51,20 @@ class Rebuilt:
 def rebuild(paths: Sequence[Path] = ()) -> Iterator[Rebuilt]:
     """Record every model and result of the project that is not recorded; what is there already stays as it is.
 
-    Models come in the order in which commits name them, so that version numbers come out as before, then those in
-    `models`. Results are searched for below the project, or below `paths`.
+    Models come in the order in which commits name them, then those in `models`; the candidate of a model that has one
+    stays. Results are searched for below the project, or below `paths`.
 
     Raises:
         InputError: the store cannot be opened.
     """
     root, store = worktree(), open_store()
     with reached(store.uri):
+        names = {version.name for version in versions(store)}
+        candidates = {name: aliases(store, name).get("candidate") for name in names}
         yield from _models(root, store)
+        for name, number in candidates.items():  # what is registered above may be older
+            if number is not None:
+                store.client.set_registered_model_alias(name, "candidate", str(number))
         for place in paths or (root,):
             yield from _results(place.resolve(), store)
 
@@ -89,7 +94,10 @@ def _register(folder: Path, system: str, tags: dict[str, str], store: Store) -> 
 def _results(place: Path, store: Store) -> Iterator[Rebuilt]:
     recorders: dict[str, tuple[str, Callable[[Path], str]]] = {
         FILES[0]: ("inversion", lambda file: log_inversion(file.parent, lineage_of(file), store=store)),
-        EVALUATION: ("evaluation", lambda file: log_evaluation(file.parent, evidence(_json(file)), store=store)),
+        EVALUATION: (
+            "evaluation",
+            lambda f: log_evaluation(f.parent, evidence(read_evaluation(f.parent)), store=store),
+        ),
         RESULT: ("cross-validation", lambda f: log_cross_validation(f.parent, parent_metrics(_json(f)), store=store)),
     }
     for name, (kind, recorder) in recorders.items():

@@ -11,6 +11,7 @@ from typing import Any
 from glass_ml.errors import InputError, without_passwords
 from glass_ml.files import sha256_file
 from glass_ml.tracking.cross_validation import log_cross_validation
+from glass_ml.tracking.evaluations import evidence, read_evaluation
 from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
 from glass_ml.tracking.outbox import Entry, folder_at, keep, pending, place_of
 from glass_ml.tracking.reach import StoreUnreachable, reached
@@ -23,7 +24,7 @@ def _inversion(folder: Path, payload: dict[str, Any]) -> None:
 
 
 def _evaluation(folder: Path, payload: dict[str, Any]) -> None:
-    log_evaluation(folder, payload["metrics"], target=payload.get("target"))
+    log_evaluation(folder, evidence(read_evaluation(folder)), target=payload.get("target"))  # the latest one
 
 
 def _cross_validation(folder: Path, payload: dict[str, Any]) -> None:
@@ -31,7 +32,7 @@ def _cross_validation(folder: Path, payload: dict[str, Any]) -> None:
 
 
 def _sweep(folder: Path, payload: dict[str, Any]) -> None:
-    record_sweep(folder, study=payload.get("study"))  # entries of earlier releases name none
+    record_sweep(folder, study=payload.get("study"))  # an entry may name none: it means the latest
 
 
 RECORDERS: dict[str, Callable[[Path, dict[str, Any]], None]] = {

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -52,23 +53,24 @@ def model_history(root: Path) -> list[RecordedModel]:
 def made_here(folder: Path, root: Path) -> bool:
     """Whether the project's own stage has made a folder, by `dvc.lock`: of this content, and of what is here.
 
-    The sources, data and settings that the stage depends on must be in the working tree as they were when it ran; data
-    that are not here at all are not asked for.
+    The sources, data and settings that the stage depends on must be here as they were when it ran; only data outside
+    the project may be absent.
     """
+    file = root / "dvc.lock"
     try:
-        lock = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))
-        for stage in lock["stages"].values():
+        for stage in _stages(file.read_bytes() if file.is_file() else b""):
             for out in stage.get("outs", ()):
                 if (root / out["path"]).resolve() == folder.resolve() and out.get("md5") == content_md5(folder, root):
                     return _as_here(stage, root)
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError):
-        pass  # no lock, or one that says nothing
+        pass  # an entry without what it depends on, or settings that are not here
     return False
 
 
 def _as_here(stage: dict[str, Any], root: Path) -> bool:
     here = [(root / dep["path"], dep["md5"]) for dep in stage.get("deps", ())]
-    if not all(content_md5(path, root) == md5 for path, md5 in here if path.exists()):
+    outside = [path for path, _ in here if not path.resolve().is_relative_to(root)]
+    if not all(content_md5(path, root) == md5 for path, md5 in here if path.exists() or path not in outside):
         return False
     for file, settings in stage.get("params", {}).items():
         content = yaml.safe_load((root / file).read_text(encoding="utf-8"))
@@ -79,12 +81,18 @@ def _as_here(stage: dict[str, Any], root: Path) -> bool:
 
 
 def _outputs(lock: bytes) -> Iterator[tuple[str, str]]:
+    for stage in _stages(lock):
+        with suppress(KeyError, TypeError):
+            yield from ((str(out["path"]), str(out["md5"])) for out in stage.get("outs", ()) if "md5" in out)
+
+
+def _stages(lock: bytes) -> list[dict[str, Any]]:
+    """The stages of a `dvc.lock`; none of one with a conflict in it, committed by accident."""
     try:
         stages = (yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}).get("stages") or {}
-        for stage in stages.values():
-            yield from ((str(out["path"]), str(out["md5"])) for out in stage.get("outs", ()) if "md5" in out)
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
-        return  # a lock with a conflict in it, committed by accident
+        return [stage for stage in stages.values() if isinstance(stage, dict)]
+    except (yaml.YAMLError, AttributeError):
+        return []
 
 
 def cached(root: Path, md5: str) -> Path | None:

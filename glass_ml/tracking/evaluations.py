@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from glass_ml.errors import InputError
 from glass_ml.files import sha256_text
 from glass_ml.tracking.lineage import Lineage, canonical_json
 from glass_ml.tracking.runs import clean_name
@@ -19,6 +21,7 @@ from glass_ml.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+FILE = "evaluation.json"
 PREFIX = "evaluation"
 RUN = "run"
 DATA = ("target_sha256", "measurements_sha256")
@@ -27,6 +30,43 @@ REFERENCE = "reference_sha256"
 """What the numbers `reference.*` are distances from."""
 UNFINISHED = "unfinished"
 """Stands for the first of `DATA` while an evaluation is being written: where a kill leaves it, nothing compares."""
+
+
+def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of an evaluation that are recorded with a model.
+
+    They are every misfit, every mean of a descriptor, the diversity and the share of copies.
+
+    Raises:
+        InputError: there is none.
+    """
+    numbers = {
+        f"{name}.{key}": m[key]
+        for name, m in evaluation["measurements"].items()
+        for key in ("r_factor", "chi2_reduced")
+    }
+    for part in ("structure", "reference"):
+        numbers |= {f"{part}.{name}": value["mean"] for name, value in evaluation.get(part, {}).items()}
+    numbers |= {f"diversity.{key}": value for key, value in evaluation.get("diversity", {}).items()}
+    copied = evaluation.get("copies", {})
+    numbers |= {f"copies.{key}": copied[key] for key in ("mean", "max") if key in copied}
+    if not numbers:
+        raise InputError("nothing to record", "evaluation")
+    return numbers
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """The `evaluation.json` of an inversion.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    file = folder / FILE
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"unreadable: {error}", str(file), "run 'glass-ml evaluate' again") from None
+    return content
 
 
 def evaluations(tags: Mapping[str, str]) -> dict[str, dict[str, float]]:

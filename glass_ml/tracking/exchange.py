@@ -23,7 +23,7 @@ from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.description import refresh_card, version_card
 from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.model_card import CARD_FILE
-from glass_ml.tracking.model_places import version_folder
+from glass_ml.tracking.model_places import read_card, version_folder
 from glass_ml.tracking.registry import LINEAGE_TAGS, Registered, get_version, register_prior
 from glass_ml.tracking.runs import user
 from glass_ml.tracking.store import Store, open_store
@@ -95,7 +95,7 @@ def import_model(path: Path | str, store: Store | None = None) -> Registered:
         manifest = _unpack(path, folder)
         (load_surrogate if is_surrogate(folder) else load_prior)(folder)
         tags = {str(k): str(v) for k, v in manifest["tags"].items()}
-        card = json.loads((folder / MODEL_FILES[0]).read_text(encoding="utf-8"))
+        card = read_card(folder)
         if tags.get("model_sha256") != model_sha256(folder):
             raise InputError("its lineage is of another model", str(path), MEND)
         when = time.strftime("%Y-%m-%d", time.gmtime())

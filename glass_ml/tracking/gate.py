@@ -22,6 +22,7 @@ HELD_OUT = "held-out"
 """Name of the evaluation that a surrogate brings along: on folds that its networks had not seen."""
 COMPARED_LEAST = {f"reference.{name}": least for name, least in LEAST.items()}
 """Compared number -> value below which it counts as this: one near zero would outweigh all the others."""
+ANEW = "commit, then train it again, or, where dvc.lock accounts for models/, run 'glass-ml registry rebuild'"
 OTHER_LEAST = 0.005
 """The same of any other: an R-factor, or an error of spectra in units of the edge step."""
 
@@ -100,14 +101,13 @@ def _lineage(version: ModelVersion, folder: Path | None, gate: GateConfig) -> It
     )  # fmt: skip
     yield Condition(
         "git commit", known,
-        commit[:12] if known else "the git commit that made it is not recorded: train and register it inside a git "
-        "repository",
+        commit[:12] if known else f"the git commit that made it is not recorded: {ANEW}",
     )  # fmt: skip
     if gate.clean and known:
         clean = tags.get("git_dirty") == "False"
         yield Condition(
             "git state", clean,
-            "as committed" if clean else "code or configuration differed from the commit: commit, then train it again",
+            "as committed" if clean else f"code or configuration may have differed from the commit: {ANEW}",
         )  # fmt: skip
     yield Condition(
         "files", folder is not None,

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 NAME_PREFIX = "glass-"
 SERVED = {"prior": "served", "surrogate": "served_surrogate"}
 """Type of a model -> the module of this room that MLflow runs to serve it."""
-CODE_TAGS = ("git_commit", "git_dirty", "code_sha256")
+DIRTY = "git_dirty"
+CODE_TAGS = ("git_commit", DIRTY, "code_sha256")
 LINEAGE_TAGS = ("system", "elements", "model_sha256", "data_path", "data_md5", *CODE_TAGS, "glass_ml_version")
 
 
@@ -88,7 +89,8 @@ def register_prior(
 ) -> Registered:
     """Register a checkpoint folder as a version of "glass-<system>"; the same content twice makes one version.
 
-    The version can be loaded by `mlflow.pyfunc.load_model` and becomes the candidate.
+    The version can be loaded by `mlflow.pyfunc.load_model` and becomes the candidate. One that is there already, by
+    code that is unknown or was not as committed, gets a commit where a clean one is known to make this content.
 
     Args:
         folder: holds `model.safetensors` and `model.json`, of a prior or of a surrogate; whatever else is in it is left
@@ -114,12 +116,18 @@ def register_prior(
     if shown is None:
         shown = {k: card[k] for k in ("network", "surrogate", "training", "noise") if k in card}
     store = store or open_store()
+    with reached(store.uri):
+        known = find_version(store, name, identity)
+        settled = known is not None and known.tags.get(DIRTY) == "False"
+        origin = {} if settled else _made_by(folder, run, store)  # hashes much: not behind the lock
     with store.lock():
-        found, origin = find_version(store, name, identity), _made_by(folder, run, store)
+        found = find_version(store, name, identity)
         if found is not None:
-            if found.tags.get("git_commit") == UNKNOWN:
+            if origin.get(DIRTY) == "False" and found.tags.get(DIRTY) != "False":
                 for tag, value in origin.items():
                     store.client.set_model_version_tag(name, found.version, tag, value)
+                page = page_text(card_text(card, {**found.tags, **origin}))
+                store.client.update_model_version(name, found.version, page)
             # Made again, or a process died before it had named its run.
             if run is not None and "model_version" not in store.client.get_run(run.id).data.tags:
                 log_model_page(run, folder, card)

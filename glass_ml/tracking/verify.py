@@ -215,7 +215,9 @@ def _model(lineage: Lineage, root: Path | None) -> Finding:
             if number and intact:
                 break
             if is_checkpoint(place) and place not in places:
-                (intact if model_sha256(place) == wanted else other).append(place)
+                same = model_sha256(place) == wanted
+                if same or place.is_relative_to(store.folder):  # others may be of another project
+                    (intact if same else other).append(place)
     if other:
         return name, CHANGED, "; ".join(_difference(p, intact) for p in other)
     if intact:

@@ -57,7 +57,7 @@ def _set_aside(folder: Path, coming: str) -> None:
     except InputError:
         return
     place = place_of(folder)
-    if entry_file("sweep", folder=place).exists():  # of a release whose entries named no study: it means this one
+    if entry_file("sweep", folder=place).exists():  # without a study it means this one
         keep("sweep", folder=place, study=study)
         forget("sweep", folder=place)
     if study == coming:
@@ -120,7 +120,10 @@ def record_sweep(
     if manifest["finals"]:
         with suppress(KeyError):  # they have not begun
             finals = finished(optuna.load_study(study_name=manifest["finals"], storage=storage))
-    result = _result(home, manifest, len(trials)) if len(trials) >= manifest["trials"] else None
+    # A sweep may have ended while the manifest was another's, or have had its end set aside before it began again.
+    places = (home, folder, folder / EARLIER / manifest["study"]) if len(trials) >= manifest["trials"] else ()
+    ends = ((place, _result(place, manifest, len(trials))) for place in places)
+    home, result = next(((place, found) for place, found in ends if found), (home, None))
     store = store or open_store()
     with store.lock():
         parent = _parent(store, manifest)

@@ -68,7 +68,7 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dotted(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Mappings in mappings, as settings by dotted keys."""
+    """Mappings in mappings, as settings by dotted keys; keys that are dotted already stay so."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

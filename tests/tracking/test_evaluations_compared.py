@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from glass_ml.cli.main import main
 from glass_ml.tracking.inversions import log_evaluation
+from glass_ml.tracking.outbox import keep
 from glass_ml.tracking.promotion import promote
 from glass_ml.tracking.registry import get_version
 
@@ -68,6 +70,17 @@ def test_distances_from_other_reference_structures_are_not_compared(store, versi
     assert not passed and said.startswith("1.100 times its numbers (one held out.r_factor 0.11 for 0.1)")
     assert "left out: reference.* on one (other reference structures" in said
     assert last(promote(NAME, version(3, better, reference="ab"), "production", store=store))[0]
+
+
+def test_an_evaluation_that_waited_is_sent_as_it_is_by_then(project, store, version, tools):
+    number = version(1, GOOD)
+    folder = tools.write_inversion("out/1/one", seed=7)
+    keep("evaluation", folder="out/1/one", metrics={"reference.angle.rmse": 0.01})
+    said = {"measurements": {}, "reference": {"angle.rmse": {"mean": 0.3}}, "reference_sha256": "ab"}
+    (folder / "evaluation.json").write_text(json.dumps(said))
+    assert main(["sync"]) == 0
+    found = tags(store, number)
+    assert (found["reference.angle.rmse"], found["reference_sha256"]) == ("0.3", "ab")
 
 
 def test_an_evaluation_takes_the_place_of_the_earlier_one_whole(project, store, version, tools):

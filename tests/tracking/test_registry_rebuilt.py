@@ -65,6 +65,15 @@ def test_a_lost_database_is_rebuilt_once(project, tools, monkeypatch):
     assert noted["evaluation/one/reference.angle.rmse"] == "0.5" and noted["evaluation/one/sq.r_factor"] == "0.17"
 
 
+def test_the_candidate_stays_where_older_ones_are_found(project, tools, store):
+    for seed in (1, 2):
+        tools.write_prior(project / "models/a-Si", seed=seed)
+        commit_model(project, tools)
+    latest = register_prior("models/a-Si", system="a-Si", store=store)
+    assert [item.status for item in rebuild()] == ["recorded"] * 3
+    assert len(versions(store)) == 2 and aliases(store, "glass-a-Si")["candidate"] == latest.version
+
+
 def test_what_dvc_has_no_longer_is_said(project, tools, capsys):
     tools.write_prior(project / "models/a-Si", seed=3)
     commit_model(project, tools, keep=False)

@@ -76,10 +76,14 @@ def test_a_version_that_the_lock_of_dvc_accounts_for(store, registered, project,
     tools.git(project, "add", ".")
     tools.git(project, "commit", "-m", "trained")
     assert made_here(project / "models/a-Si", project)
-    register_prior("models/a-Si", system="a-Si", store=store)
-    (version,) = versions(store, "glass-a-Si")
     head = tools.git(project, "rev-parse", "HEAD").strip()
-    assert (version.tags["git_commit"], version.tags["git_dirty"]) == (head, "False")
+    (project / "dvc.yaml").write_text("stages: {}  # being changed\n")
+    for dirty in ("unknown", "False"):  # what is not as committed says no more; what is settles it
+        register_prior("models/a-Si", system="a-Si", store=store)
+        (version,) = versions(store, "glass-a-Si")
+        assert version.tags["git_dirty"] == dirty
+        tools.git(project, "checkout", "dvc.yaml")
+    assert version.tags["git_commit"] == head and f"commit {head[:12]}" in version.description
 
     (project / "params.yaml").write_text("systems: {a-Si: {training: {seed: 2}}}\n")
     assert not made_here(project / "models/a-Si", project)

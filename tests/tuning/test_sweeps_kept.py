@@ -108,6 +108,23 @@ def test_sweeps_that_take_turns_in_a_folder_are_each_sent(away: Path, monkeypatc
     assert recorded() == ALL and not outbox.pending()
 
 
+def test_the_end_of_a_sweep_is_found_wherever_it_lies(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin("a-Si-one")
+    begin("a-Si-two")  # from another terminal
+    end("a-Si-one")
+    end("a-Si-two")
+    begin("a-Si-one")  # killed before it ends again
+    assert sync(monkeypatch) == 0
+    assert recorded()["a-Si-two"] == ALL["a-Si-two"]
+    monkeypatch.setenv(VARIABLE, AWAY)
+    end("a-Si-one")
+    begin("a-Si-two")
+    end("a-Si-two")
+    begin("a-Si-one")
+    assert sync(monkeypatch) == 0
+    assert recorded() == ALL and not outbox.pending()
+
+
 @pytest.mark.parametrize("last", ["result.json", "pareto.png", "sweep.json", "a new sweep.json"])
 def test_a_kill_while_the_next_sweep_begins_loses_nothing(
     away: Path, monkeypatch: pytest.MonkeyPatch, last: str

@@ -88,6 +88,8 @@ def test_inversions_use_the_settings_of_the_file(sweep_project: Path, capsys: py
 
     write_winner(file, Winner("a-Si"), "tune a-Si")  # nothing chosen
     assert system_config("a-Si") == before
+    file.write_text("system: a-Si\nsettings: {schedule.steps: 6, step: {kept: 0.25}}\n")
+    assert read_winner(file, "a-Si").settings == {"schedule.steps": 6, "step.kept": 0.25}
     file.write_text("system: a-Si\nsettings: {step.kpt: 0.1}\n")
     with pytest.raises(InputError, match=r"tuned/a-Si\.yaml: settings: no setting 'sampling\.step\.kpt'"):
         system_config("a-Si")
