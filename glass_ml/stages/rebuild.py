@@ -27,7 +27,7 @@ from glass_ml.tracking.store import Store, open_store
 
 UNKNOWABLE = (
     "promotions and their history, times and the curves of trainings were only in the database: promote again what is "
-    "in use; the newest version of each model is its candidate"
+    "in use; the newest version of a model that had no candidate is it"
 )
 
 
