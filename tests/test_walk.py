@@ -184,6 +184,24 @@ def test_files_that_would_overwrite_each_other(project: Path, capsys: pytest.Cap
     assert {p: p.read_bytes() for p in Path("out").rglob("*")} == before
 
 
+def test_copies_of_an_earlier_inversion_go_even_after_a_kill(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_target(project / "mine").parent
+    command = ["invert", "mine/target.yaml", "-n", "1", "--atoms", "32", "--no-track", "--out", "out"]
+    assert main(command) == 0
+    for name in ("gr.csv", "sq.csv"):
+        lines = (folder / name).read_text().splitlines()
+        (folder / name).write_text("\n".join(lines[:-1]) + "\n")
+
+    def killed(source: Path, copy: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("glass_ml.stages.outputs.shutil.copyfile", killed)
+        assert main(command) == 1
+    assert main(command) == 0
+    assert Path("out/gr.csv").read_bytes() == (folder / "gr.csv").read_bytes()
+
+
 def rename(folder: Path, name: str, other: str) -> None:
     """Give a measured file another name."""
     (folder / other).parent.mkdir(exist_ok=True)

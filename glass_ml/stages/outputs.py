@@ -145,7 +145,6 @@ def write_inversion(
     """
     (out / "report.html").unlink(missing_ok=True)
     write_frames(out / "structures.extxyz", stamp(to_atoms(structures), lineage))
-    write_lineage(out / "lineage.json", lineage)
     write_text(out / "target.yaml", target.path.read_text(encoding="utf-8"))
     for measurement in target.measurements:
         for role, file in measurement.files:
@@ -156,6 +155,9 @@ def write_inversion(
                 shutil.copytree(source, copy, dirs_exist_ok=True)
             else:
                 shutil.copyfile(source, copy)
+    write_lineage(
+        out / "lineage.json", lineage
+    )  # after the copies: an earlier one says of what is there that it may go
     comparison = compare_with_target(target, structures, sampling)
     write_text(out / "spectra.csv", _spectra_table(comparison))
     described = summary(describe(structures))
