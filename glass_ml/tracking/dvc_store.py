@@ -68,10 +68,11 @@ def made_here(folder: Path, root: Path) -> bool:
 
 
 def _as_here(stage: dict[str, Any], root: Path) -> bool:
-    here = [(root / dep["path"], dep["md5"]) for dep in stage.get("deps", ())]
-    outside = [path for path, _ in here if not path.resolve().is_relative_to(root)]
-    if not all(content_md5(path, root) == md5 for path, md5 in here if path.exists() or path not in outside):
-        return False
+    for dep in stage.get("deps", ()):
+        path = root / dep["path"]
+        away = not path.exists() and not path.resolve().is_relative_to(root)
+        if not away and content_md5(path, root) != dep["md5"]:
+            return False
     for file, settings in stage.get("params", {}).items():
         content = yaml.safe_load((root / file).read_text(encoding="utf-8"))
         for key, value in settings.items():

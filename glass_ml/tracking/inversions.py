@@ -12,6 +12,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
 from glass_ml.tracking.data import DataIdentity
 from glass_ml.tracking.description import refresh_card
+from glass_ml.tracking.evaluations import FILE as EVALUATION
 from glass_ml.tracking.evaluations import origin, write_evaluation
 from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.headline import inversion_note, inversion_numbers, load
@@ -156,7 +157,7 @@ def log_evaluation(
     lineage = load_lineage(folder)
     run_id = log_inversion(folder, lineage, store=store)
     run = Run(run_id, store)
-    whole = {**load(Path(folder) / "metrics.json"), **load(Path(folder) / "evaluation.json")}
+    whole = {**load(Path(folder) / "metrics.json"), **load(Path(folder) / EVALUATION)}
     run.log_metrics({**inversion_numbers(whole), VALUES: whole})
     run.set_tags({NOTE: inversion_note(whole), "evaluated": True})
     with store.lock():
