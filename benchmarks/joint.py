@@ -26,7 +26,7 @@ from glass_ml.measurements.target import load_target
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.sampling.run import sample_batch
 from glass_ml.stages.params import system_config
-from glass_ml.stages.probes import hidden_structures
+from glass_ml.stages.probes import reference_structures
 from glass_ml.stages.study import make_probes
 from glass_ml.structures.state import concatenate
 
@@ -51,7 +51,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     config = system_config(arguments.system, tuned=False)
     study = replace(config.study, n_structures=arguments.structures, steps=arguments.steps)
-    hidden = hidden_structures(Path("data") / arguments.system / (study.reference or config.target.reference))
+    hidden = reference_structures(Path("data") / arguments.system / (study.reference or config.target.reference))
     prior = load_prior(Path("models") / arguments.system)
     sampling = replace(config.sampling, schedule=replace(config.sampling.schedule, steps=arguments.steps))
     with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ from glass_ml.analysis.coordination import coordination_fractions
 from glass_ml.analysis.ensemble import Anatomy
 from glass_ml.analysis.inversion import FittedSpectrum
 from glass_ml.files import atomic_path
-from glass_ml.observables.base import KINDS
+from glass_ml.observables.kinds import kinds
 
 INK, MUTED, GRID = "#1b1f24", "#5b6470", "#d8dce2"
 BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
@@ -81,38 +81,11 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 
-_Y_NAMES = {
-    "gr": "g(r)",
-    "pdf": "G(r) (Å⁻²)",
-    "dr": "D(r) (barn Å⁻²)",
-    "tr": "T(r) (barn Å⁻²)",
-    "xray-sq": "S(Q)",
-    "neutron-sq": "S(Q)",
-    "xray-fq": "F(Q) (Å⁻¹)",
-    "neutron-fq": "F(Q) (barn/sr/atom)",
-    "exafs": "kʷχ(k)",
-    "xanes": "absorption",
-    "adf": "angles (% per degree)",
-    "coordination": "fraction of atoms",
-    "pair-count": "neighbours per atom",
-    "distance-window": "depth (Å per atom)",
-}
-_NAMES = {
-    "exafs": "EXAFS",
-    "xanes": "XANES",
-    "adf": "Bond angles",
-    "coordination": "Coordination",
-    "pair-count": "Neighbours",
-    "distance-window": "Distance window",
-}
-
 
 def kind_title(kind: str) -> str:
-    """A kind of measurement as a person calls it: 'X-ray S(Q)'."""
-    if kind in _NAMES:
-        return _NAMES[kind]
-    probe = {"xray": "X-ray ", "neutron": "Neutron "}.get(kind.partition("-")[0], "")
-    return probe + _Y_NAMES.get(kind, kind).partition(" (")[0]
+    """A kind of measurement as a person calls it: 'X-ray S(Q)'; a name that is none is itself."""
+    known = kinds()
+    return known[kind].title if kind in known else kind
 
 
 def named(name: str, kind: str) -> str:
@@ -135,12 +108,13 @@ def spectrum_figure(spectrum: FittedSpectrum) -> Figure:
         label = "mean of the structures" if spectrum.use == "fit" else "predicted (held out)"
         top.plot(x, spectrum.fit, color=colour, label=label)
         top.legend(loc="best")
-        top.set_ylabel(_Y_NAMES.get(spectrum.kind, spectrum.kind))
+        known = kinds().get(spectrum.kind)
+        top.set_ylabel(known.y if known else spectrum.kind)
         below.fill_between(x, -spectrum.sigma, spectrum.sigma, color=MUTED, alpha=0.25, linewidth=0)
         below.plot(x, spectrum.residual, color=colour, linewidth=1.2)
         below.axhline(0, color=INK, linewidth=0.8)
         below.set_ylabel("residual")
-        below.set_xlabel(KINDS[spectrum.kind][0] if spectrum.kind in KINDS else "x")
+        below.set_xlabel(known.x if known else "x")
         below.set_xlim(x.min(), x.max())
         figure.align_ylabels()
         return figure

@@ -226,7 +226,7 @@ def _figure_cards(drawn: Mapping[str, tuple[str, Figure]], extra: Mapping[str, s
 
 def _measurements(inversion: Inversion) -> str:
     captions, rows = {}, []
-    further = {"e0": "E0 shift, eV", "sigma2": "σ², Å²", "outside": "beyond training", "doubt": "model's error"}
+    further = {"e0": "E0 shift, eV", "sigma2": "σ², Å²", "outside": "beyond training", "uncertainty": "model's error"}
     opened = [key for key in further if any(key in m for m in inversion.metrics["measurements"].values())]
     for spectrum in inversion.spectra:
         m = inversion.metrics.get("measurements", {}).get(spectrum.name, {})

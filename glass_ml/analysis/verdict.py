@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ase.data import atomic_numbers, covalent_radii
 
 from glass_ml.analysis.diversity import SAME
-from glass_ml.observables.base import COUNTED_KINDS
+from glass_ml.observables.kinds import has_role, kinds
 
 Level = Literal["good", "fair", "poor", "none"]
 Question = Literal["fit", "realism", "certainty"]
@@ -167,7 +167,7 @@ def _fit(measurements: Mapping[str, Any], fitted: tuple[str, ...]) -> list[State
     found = []
     for name in fitted:
         r, chi2 = float(measurements[name]["r_factor"]), float(measurements[name]["chi2_reduced"])
-        if measurements[name].get("kind") in COUNTED_KINDS:
+        if has_role(measurements[name].get("kind"), "count"):
             found.append(_kept(name, chi2))
             continue
         level = "good" if chi2 <= CHI2_GOOD else _grade(r, R_GOOD, R_FAIR)
@@ -278,10 +278,10 @@ def _certainty(
         distinct = f" The replicas are distinct: they differ by {apart}." if diversity else ""
         found.append(Statement("certainty", level, f"{n} replicas; ± is their standard deviation.{distinct}"))
     found += _copies(metrics.get("copies", {}))
-    spectra = [name for name in fitted if measurements[name].get("kind") not in COUNTED_KINDS]
+    spectra = [name for name in fitted if not has_role(measurements[name].get("kind"), "count")]
     worst = max((float(measurements[name]["r_factor"]) for name in spectra), default=0.0)
     for name in held_out:
-        if measurements[name].get("kind") in COUNTED_KINDS:
+        if has_role(measurements[name].get("kind"), "count"):
             found.append(replace(_kept(name, float(measurements[name]["chi2_reduced"])), question="certainty"))
             continue
         r = float(measurements[name]["r_factor"])
@@ -301,10 +301,10 @@ def _certainty(
     return found
 
 
-def _not_fitted(kinds: set[str | None]) -> str:
+def _not_fitted(fitted: set[str | None]) -> str:
     """Which descriptors come from prior and data together, and which were put in."""
-    put_in = {"Coordination": bool(kinds & set(COUNTED_KINDS)), "angles": "adf" in kinds, "rings": False}
-    free = [name for name, was in put_in.items() if not was]
+    put_in = {kind.fixes for name, kind in kinds().items() if name in fitted}
+    free = [name for name in ("Coordination", "angles", "rings") if name not in put_in]
     text = f"{', '.join(free[:-1])}{' and ' if len(free) > 1 else ''}{free[-1]}".capitalize()
     verb, they, come = ("were", "they", "come") if len(free) > 1 else ("was", "it", "comes")
     return f"{text} {verb} not fitted: {they} {come} from the prior and the data together."

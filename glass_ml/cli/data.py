@@ -10,16 +10,20 @@ from glass_ml.errors import InputError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the actions and their options."""
+    from glass_ml.measurements.conventions import CONVENTIONS
+    from glass_ml.observables.kinds import kinds
+
     actions = parser.add_subparsers(dest="action", metavar="check | convert | reduce | list", required=True)
     check = actions.add_parser("check", help="what a file looks like, a plot, and a TARGET.yaml to start from")
     check.add_argument("file", type=Path)
-    check.add_argument("--kind", help="read it as this kind (default: the likeliest)")
+    check.add_argument("--kind", help=f"read it as this kind (default: the likeliest): {', '.join(kinds())}")
     check.add_argument("--out", type=Path, help="the plot (default: <name>.png here); the TARGET.yaml goes beside it")
     check.add_argument("--k-weight", type=float, default=0.0, help="power of k that chi(k) carries (%(default)s)")
     convert = actions.add_parser("convert", help="the same data in another convention")
     convert.add_argument("file", type=Path)
-    convert.add_argument("--from", dest="source", required=True, metavar="KIND")
-    convert.add_argument("--to", required=True, metavar="KIND")
+    conventions = "; ".join(f"{name}: {formula}" for name, formula in CONVENTIONS.items())
+    convert.add_argument("--from", dest="source", required=True, metavar="KIND", help=f"one of {conventions}")
+    convert.add_argument("--to", required=True, metavar="KIND", help="another of them")
     convert.add_argument("--out", type=Path, help="CSV file (default: print)")
     convert.add_argument("--grid", metavar="LOW:HIGH:STEP", help="x of the result, between r and Q")
     convert.add_argument("--lorch", action="store_true", help="Lorch's window in the transform between r and Q")
@@ -29,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     reduce = actions.add_parser("reduce", help="chi(k) of a measured mu(E), by larch's autobk, with a plot")
     reduce.add_argument("file", type=Path, help="XDI, or columns with names")
     reduce.add_argument("--edge", help="such as 'Cu K' (default: the file's, or the nearest to its step)")
-    reduce.add_argument("--e0", type=float, help="threshold, eV (default: the steepest rise)")
+    reduce.add_argument("--e0", type=float, help="edge energy, eV (default: the steepest rise)")
     reduce.add_argument(
         "--rbkg", type=float, default=1.0, help="distance below which all is background, Å (%(default)s)"
     )
@@ -83,8 +87,7 @@ def _density(arguments: argparse.Namespace, composition: dict[str, float] | None
 def check(arguments: argparse.Namespace) -> int:
     """Print what the file looks like; write the plot and the stub."""
     from glass_ml.files import write_text
-    from glass_ml.measurements.figures import plot_inspection
-    from glass_ml.measurements.inspection import inspect, target_stub
+    from glass_ml.measurements.inspection import inspect, plot_inspection, target_stub
 
     composition = parse_composition(arguments.composition)
     density = _density(arguments, composition)
@@ -124,14 +127,14 @@ def convert_file(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from glass_ml.files import write_text
-    from glass_ml.measurements.conventions import CONVENTIONS, convert
+    from glass_ml.measurements.conventions import CONVENTIONS, REAL, convert
     from glass_ml.measurements.readers import read_data
 
     composition = parse_composition(arguments.composition)
     for option, kind in (("--from", arguments.source), ("--to", arguments.to)):
         if kind not in CONVENTIONS:
             raise InputError(f"unknown convention '{kind}'", option, f"one of {', '.join(CONVENTIONS)}")
-    x, y, sigma, notes = read_data(arguments.file, in_q=arguments.source not in ("gr", "pdf", "dr", "tr"))
+    x, y, sigma, notes = read_data(arguments.file, in_q=arguments.source not in REAL)
     positive = x > 0
     x, y, sigma = convert(
         x[positive],

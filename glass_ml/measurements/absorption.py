@@ -71,7 +71,7 @@ def header_field(table: Table, name: str) -> str:
     return ""
 
 
-def exafs_columns(path: Path | str, k_weight: float) -> tuple[Sequence[int] | None, float]:
+def exafs_columns(table: Table, k_weight: float, path: str) -> tuple[Sequence[int] | None, float]:
     """Which columns of a chi(k) file hold k and chi, from 1, and the power of k to multiply the latter by.
 
     Files without names of columns are taken as they are: (None, 0).
@@ -79,12 +79,11 @@ def exafs_columns(path: Path | str, k_weight: float) -> tuple[Sequence[int] | No
     Raises:
         InputError: the file holds mu(E); a named file has no chi of this weight and no plain chi.
     """
-    table = read_table(path)
     names = column_names(table)
     first = table.values[:, names.index("k") if "k" in names else names.index("energy") if "energy" in names else 0]
     if first[-1] > LARGEST_K:
         what = f"x from {first[0]:g} to {first[-1]:g} are energies: this is mu(E), not chi(k)"
-        raise InputError(what, str(path), f"reduce it first: glass-ml data reduce {path}")
+        raise InputError(what, path, f"reduce it first: glass-ml data reduce {path}")
     if "k" not in names:
         return None, 0.0
     for name, weight in WEIGHTED.items():
@@ -92,7 +91,7 @@ def exafs_columns(path: Path | str, k_weight: float) -> tuple[Sequence[int] | No
             return [names.index("k") + 1, names.index(name) + 1, *_error(names, weight)], 0.0
     if "chi" in names:
         return [names.index("k") + 1, names.index("chi") + 1, *_error(names, 0)], k_weight
-    raise InputError(f"no column chi among {', '.join(names)}", str(path), "name them with 'columns: [x, y]'")
+    raise InputError(f"no column chi among {', '.join(names)}", path, "name them with 'columns: [x, y]'")
 
 
 def _error(names: list[str], weight: int) -> list[int]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from glass_ml.observables.kinds import find_kind
+
 
 def solve_scale_offset(
     model: Tensor, target: Tensor, variance: Tensor, scale: tuple[float, float], offset: tuple[float, float]
@@ -52,9 +54,8 @@ def solve_scale_offset(
 
 def asymptote_free(y: Tensor, x: Tensor, kind: str) -> Tensor:
     """The function that the R-factor compares: Q F(Q) or Q (S - 1); G, D, T as they are; r (g - 1) for g(r)."""
-    if kind in ("xray-sq", "neutron-sq", "gr"):
-        return x * (y - 1)
-    return x * y if kind == "neutron-fq" else y
+    compared = find_kind(kind).compared
+    return x * (y - 1) if compared == "x(y-1)" else x * y if compared == "xy" else y
 
 
 def r_factor(model: Tensor, data: Tensor, x: Tensor, kind: str = "neutron-fq") -> float:
@@ -88,7 +89,7 @@ class MeasurementFit:
         scale, offset: of each system, (S,).
         chi2: sum over points of ((fit - target) / sigma)^2, (S,); in ensemble mode that of the mean, S times.
         opened: what else there is to know, by name, (S,) each: 'e0' (eV) and 'sigma2' (Å^2) that were fitted to EXAFS,
-            and what a `Doubtful` model remarks.
+            and what an `Uncertain` model remarks.
         maps: from the model on its own grid to the compared points, (S, n, m), or (1, n, m) of the mean; None where
             these are the same.
         held: independent numbers that filtered data hold; None: as many as points.
@@ -122,8 +123,8 @@ class MeasurementFit:
 
     @property
     def _rated(self) -> Tensor:
-        """What R rates, (S, n): the model at scale 1; of EXAFS, whose S0^2 no theory gives, the fit."""
-        return self.fit if self.kind == "exafs" else self.model
+        """What R rates, (S, n): the model at scale 1; of EXAFS, whose amplitude factor no theory gives, the fit."""
+        return self.fit if find_kind(self.kind).rates_fit else self.model
 
     @property
     def r_factor(self) -> float:

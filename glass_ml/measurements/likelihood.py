@@ -11,9 +11,8 @@ from torch import Tensor
 from glass_ml.errors import InputError
 from glass_ml.measurements.channels import Channel, make_channel
 from glass_ml.measurements.comparison import Comparison, MeasurementFit, solve_scale_offset
-from glass_ml.measurements.spectrum import Spectrum
 from glass_ml.measurements.target import Target
-from glass_ml.observables.base import Doubtful, Jacobian
+from glass_ml.observables.base import Jacobian, Uncertain
 from glass_ml.observables.linear import PairObservable
 from glass_ml.observables.pairs import SPACING, MovingHistograms, PairHistograms, pair_cutoff, pair_histograms
 from glass_ml.structures.neighbours import Pairs
@@ -108,7 +107,7 @@ class Likelihood:
         The points of a spectrum depend on each other: an S(Q) seen through L Å up to Q holds about Q L / pi numbers.
         The residuals of each measurement are projected on the space that its model can reach, so that their sum of
         squares is `chi2` but for a constant. The derivative in an atom is that of its own system's residuals (of
-        the mean's where that is fitted), at the present scale, offset and threshold.
+        the mean's where that is fitted), at the present scale, offset and edge energy.
         """
         with torch.no_grad():
             fits = [
@@ -144,7 +143,7 @@ class Likelihood:
     def _compress(self, histograms: PairHistograms) -> dict[str, tuple[Tensor, Tensor]]:
         """By measurement: a basis (n, k) of what its model reaches, and the share of the counts in it, (k, T, B).
 
-        The basis is one of weighted residuals; where a threshold is open it is one of the model on its own grid.
+        The basis is one of weighted residuals; where the edge energy is open it is one of the model on its own grid.
         """
         counts = histograms.counts
         key = (counts.shape[1:], counts.dtype, counts.device, histograms.elements, float(histograms.density[0]))
@@ -154,7 +153,7 @@ class Likelihood:
         for channel in self.fitted:
             if isinstance(channel.observable, PairObservable):
                 response = channel.observable.response(histograms).double()
-                if channel.threshold is None:
+                if channel.edge is None:
                     response *= (channel.measurement.weight**0.5 / channel.sigma.to(response))[:, None, None]
                 u, s, vt = torch.linalg.svd(response.flatten(1), full_matrices=False)
                 k = max(1, int((s > NEGLIGIBLE * s[0]).sum()))
@@ -175,7 +174,7 @@ class Likelihood:
         fits = []
         for channel, model in zip(self.channels, models, strict=True):
             fit = self._fit(channel, model, extra_variance)
-            if isinstance(channel.observable, Doubtful):
+            if isinstance(channel.observable, Uncertain):
                 fit = replace(fit, opened={**fit.opened, **channel.observable.remarks(structures)})
             fits.append(fit)
         return Comparison(tuple(fits))
@@ -191,10 +190,8 @@ class Likelihood:
             variance = variance.mean(0, keepdim=True)
         opened: dict[str, Tensor] = {}
         maps = None
-        if channel.threshold is not None:
-            e0, sigma2, maps = channel.threshold.solve(
-                compared, target, variance, measurement.scale, measurement.offset
-            )
+        if channel.edge is not None:
+            e0, sigma2, maps = channel.edge.solve(compared, target, variance, measurement.scale, measurement.offset)
             opened = {"e0": e0.expand(len(model)), "sigma2": sigma2.expand(len(model))}
             compared = torch.einsum("snm,sm->sn", maps, compared)
             model = torch.einsum("snm,sm->sn", maps.expand(len(model), -1, -1), model)
@@ -210,7 +207,7 @@ class Likelihood:
         return MeasurementFit(
             measurement.name, measurement.kind, measurement.use, measurement.weight, channel.x, target,
             sigma, model, fitted, scale, offset, chi2, opened, maps,
-            channel.threshold.held if channel.threshold else None,
+            channel.edge.held if channel.edge else None,
         )  # fmt: skip
 
 
@@ -219,7 +216,6 @@ def build_likelihood(
     structures: Structures,
     *,
     ensemble: bool = False,
-    spectra: Sequence[Spectrum] | None = None,
 ) -> Likelihood:
     """The likelihood of a target for structures in cells such as these.
 
@@ -227,19 +223,17 @@ def build_likelihood(
         target: what was measured.
         structures: gives the cell (and with it the window); positions do not matter.
         ensemble: fit the mean over the batch instead of each structure.
-        spectra: the data, if they are at hand already; otherwise read from the target's files.
 
     Raises:
-        InputError: as `Target.load_spectra`; a range without points.
+        InputError: a range without points; a forward model that cannot be made.
     """
     half_width = float(structures.half_width.min())
-    spectra = target.load_spectra() if spectra is None else spectra
     channels = []
-    for measurement, spectrum in zip(target.measurements, spectra, strict=True):
+    for measurement in target.measurements:
         try:
-            channels.append(make_channel(measurement, spectrum, target.composition, structures, half_width))
+            channels.append(make_channel(measurement, target.composition, structures))
         except InputError as error:
-            where = f"{target.path}: {measurement.name}: {error.where}"
+            where = target.place(f"{measurement.name}: {error.where}")
             raise InputError(error.what, where, error.mend) from None
     return Likelihood(channels, half_width, ensemble=ensemble)
 

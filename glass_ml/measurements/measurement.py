@@ -1,108 +1,62 @@
-"""One entry of `measurements` in TARGET.yaml: what was measured, how, and how it is compared."""
+"""One measurement of a target: what was measured, how, and how it is compared; out of a file, a mapping or arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from ase.data import chemical_symbols
 
+from glass_ml.config import reject_unknown
 from glass_ml.errors import InputError
-from glass_ml.measurements.checks import checked_keys, interval, number
-from glass_ml.measurements.readers import read_spectrum
-from glass_ml.measurements.spectrum import Instrument, Spectrum
-from glass_ml.observables.angles import parse_triplet
-from glass_ml.observables.base import RECIPROCAL_KINDS
-from glass_ml.observables.coordination import parse_neighbours
-from glass_ml.observables.realspace import parse_pair
-from glass_ml.observables.registry import METHODS, PAIRED, check_kind
-from glass_ml.observables.scattering_table import find_table, parse_edge, table_name
-from glass_ml.observables.surrogate_files import WEIGHTS, is_surrogate, read_surrogate_card
-from glass_ml.observables.windows import WINDOWS
+from glass_ml.files import sha256_file
+from glass_ml.measurements.absorption import check_weight
+from glass_ml.measurements.readers import Spectrum, read_spectrum
+from glass_ml.observables.kinds import Context, Kind, Settings, choice, find_kind, interval, kinds, number, plain
 
 USES = ("fit", "validate")
-RADIATIONS = ("xray", "neutron", "number")
+COMPARED = ("use", "name", "x_range", "sigma", "weight", "scale", "offset")
+"""Fields of every measurement, wherever its data come from."""
 
-OWN_FIELDS: dict[str, tuple[str, ...]] = {
-    "radiation": ("gr", "pdf", "dr", "tr"),
-    "window": (*RECIPROCAL_KINDS, "pdf", "dr", "tr"),
-    "method": RECIPROCAL_KINDS,
-    "limit": (*RECIPROCAL_KINDS, "exafs"),
-    "qmin": ("pdf", "dr", "tr"),
-    "qmax": ("pdf", "dr", "tr"),
-    "qbroad": ("pdf", "dr", "tr"),
-    "qdamp": (*RECIPROCAL_KINDS, "pdf", "dr", "tr"),
-    "edge": ("exafs",),
-    "k_weight": ("exafs",),
-    "e0": ("exafs",),
-    "sigma2": ("exafs",),
-    "r_range": ("exafs",),
-    "table": ("exafs",),
-    "triplet": ("adf",),
-    "cutoff": ("adf", "coordination"),
-    "width": ("adf", "coordination"),
-    "between": ("pair-count", "distance-window"),
-    "pair": PAIRED,
-    "surrogate": ("xanes",),
-}
-"""Fields that only some kinds have."""
+COMMON = ("kind", "file", "values", "columns", *COMPARED)
+"""Fields of every entry of `measurements`; those of its kind come on top."""
 
-NEEDED: dict[str, tuple[str, ...]] = {
-    "exafs": ("edge",),
-    "adf": ("triplet", "cutoff"),
-    "coordination": ("pair", "cutoff"),
-    "pair-count": ("pair",),
-    "distance-window": ("pair", "between"),
-    "xanes": ("surrogate",),
-}
-"""Fields that a kind cannot do without."""
+
+class SourceFile(NamedTuple):
+    """A file that a measurement rests on: its role ('data', 'scattering table', 'surrogate'), place and SHA-256."""
+
+    role: str
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One entry of `measurements` in TARGET.yaml.
+    """One measurement with its data.
 
     Attributes:
-        file: the data; relative to the folder of TARGET.yaml. Empty where they stand in `values`.
-        kind: a key of `KINDS`, always stated.
+        kind: a key of `kinds()`, always stated.
+        settings: the fields that its kind has for itself.
+        spectrum: the data.
+        file: where they were read; '' where they stand in TARGET.yaml or came as arrays.
         use: 'fit', or 'validate': compared with, never fitted.
-        name: short and unique; by default the file's name without its ending.
+        name: short and unique; by default the file's name without its ending, or the kind.
         x_range: part of the data that is compared, (low, high) in the unit of x; all of it by default.
-        sigma: standard deviation of every point; wins over the file's.
+        sigma: standard deviation of every point, where it was stated as one number for a file or for values.
         weight: factor of this measurement's chi-square.
         scale: bounds of the factor between model and data; equal bounds fix it.
         offset: bounds of the constant added to the scaled model.
-        values: rows (x, y) of data that stand in TARGET.yaml itself; `sigma` is then needed.
         columns: columns of x, y and optionally sigma, from 1.
-        window: 'lorch' or 'none'; 'lorch' by default for functions of Q, where data and model are seen through it.
-        method: for functions of Q, 'sine' (transform of the pair histograms to half the cell) or 'reciprocal' (exact
-            sum over the cell's reciprocal vectors, no window: for low Q).
-        limit: for functions of Q, largest upper limit of the sine transform, Å: half the cell where that is smaller.
-            Pairs up to it are summed, so that a large cell costs no more per atom than a small one.
-        qmin, qmax, qdamp, qbroad: as `Instrument`.
-        broadening: standard deviation (Å) added to the distances of the model, for motion that structures do not carry;
-            0 by default; of 'adf' that of the angles, degrees, 2 by default.
-        radiation: weights of the elements in 'gr' and 'pdf'.
-        pair: two elements: one partial of 'gr' (O-O); of the kinds that count neighbours first the atoms, then what
-            is counted around them (Si-O).
-        edge: absorber and edge of 'exafs' ('Si K').
-        k_weight: power of k that the data of 'exafs' carry.
-        e0: bounds of the shift of the threshold, eV ('exafs'); S0^2 is the `scale`.
-        sigma2: bounds of a mean square displacement that the structures do not carry, Å^2 ('exafs').
-        r_range: distances (Å) that a Fourier filter lets through, in model and data ('exafs').
-        table: scattering table ('exafs'); by default the project's, or the one that comes with the package.
-        triplet: elements of 'adf', the apex in the middle (O-Si-O).
-        cutoff: distance within which atoms are bonded, Å ('adf', 'coordination'); for two kinds of bond one by pair.
-        width: half the distance over which a bond fades out about the cutoff, Å.
-        between: window of 'pair-count' and 'distance-window', Å.
-        surrogate: folder of the model of 'xanes', relative to that of TARGET.yaml or to the current one.
+        files: every file that the measurement rests on, as it was when it was read.
     """
 
     kind: str
+    settings: Settings
+    spectrum: Spectrum
     file: str = ""
     use: str = "fit"
     name: str = ""
@@ -111,191 +65,184 @@ class Measurement:
     weight: float = 1.0
     scale: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
-    values: tuple[tuple[float, float], ...] | None = None
     columns: tuple[int, ...] | None = None
-    window: str | None = None
-    method: str = "sine"
-    limit: float = 13.0
-    qmin: float = 0.0
-    qmax: float | None = None
-    qdamp: float = 0.0
-    qbroad: float = 0.0
-    broadening: float | None = None
-    radiation: str | None = None
-    pair: str | None = None
-    edge: str | None = None
-    k_weight: float = 0.0
-    e0: tuple[float, float] = (0.0, 0.0)
-    sigma2: tuple[float, float] = (0.0, 0.0)
-    r_range: tuple[float, float] | None = None
-    table: str | None = None
-    triplet: str | None = None
-    cutoff: float | dict[str, float] | None = None
-    width: float = 0.2
-    between: tuple[float, float] | None = None
-    surrogate: str | None = None
+    files: tuple[SourceFile, ...] = ()
 
-    @property
-    def instrument(self) -> Instrument:
-        """Range, window and resolution, the default window of the kind filled in."""
-        default = "lorch" if self.kind in RECIPROCAL_KINDS and self.method == "sine" else "none"
-        return Instrument(self.qmin, self.qmax, self.qdamp, self.qbroad, self.window or default)
+    def complete(self, context: Context) -> Measurement:
+        """The measurement checked against a composition, with the files that follow from it.
 
-    @property
-    def files(self) -> tuple[tuple[str, str], ...]:
-        """Every file that the measurement rests on, with its role: 'data', 'scattering table', 'surrogate'."""
-        weights = str(Path(self.surrogate) / WEIGHTS) if self.surrogate else None
-        named = (("data", self.file), ("scattering table", self.table), ("surrogate", weights))
-        return tuple((role, file) for role, file in named if file)
-
-    def spectrum(self) -> Spectrum:
-        """The data; raises InputError as `read_spectrum` does."""
-        if self.values is not None:
-            rows = torch.tensor(self.values, dtype=torch.float64)
-            assert self.sigma is not None
-            sigma = torch.full_like(rows[:, 0], self.sigma)
-            return Spectrum(rows[:, 0], rows[:, 1], sigma, self.kind, self.instrument, self.name, self.name)
-        return read_spectrum(
-            self.file, self.kind, columns=self.columns, sigma=self.sigma, instrument=self.instrument, name=self.name,
-            k_weight=self.k_weight,
-        )  # fmt: skip
+        Raises:
+            InputError: an element that the composition lacks; a file that is not there.
+        """
+        settings = find_kind(self.kind).check(self.settings, context)
+        data = [SourceFile("data", self.file, self.spectrum.sha256)] if self.file else []
+        if settings == self.settings and len(self.files) == len(data) + len(settings.files()):
+            return self
+        for role, path in settings.files():
+            if not Path(path).is_file():
+                raise InputError(f"no such {role}", path, "check the path")
+            data.append(SourceFile(role, path, sha256_file(path)))
+        return replace(self, settings=settings, files=tuple(data))
 
 
-def parse_measurement(
-    content: Any, target: Path, where: str, beside: bool, composition: Mapping[str, float]
-) -> Measurement:
-    """A measurement out of its mapping in TARGET.yaml.
+def parse_measurement(content: Any, context: Context) -> Measurement:
+    """A measurement out of its mapping in TARGET.yaml; its file is read.
 
     Args:
         content: the mapping.
-        target: TARGET.yaml; files are relative to its folder.
-        where: the place to name in an error.
-        beside: look for files by their bare names in that folder.
-        composition: of the target; every element named must be in it.
+        context: the place to name in an error, the folder of TARGET.yaml and the composition of the target.
 
     Raises:
-        InputError: a key or value that cannot be used.
+        InputError: a key or value that cannot be used; as `read_spectrum`.
     """
-    known = tuple(f.name for f in fields(Measurement))
-    entry = {k: v for k, v in checked_keys(content, known, ("kind",), where).items() if v is not None}
-    kind = check_kind(entry["kind"], f"{where}.kind")
+    known = checked_keys(content, (*COMMON, *_own_of_all()), ("kind",), context.where)
+    entry = {k: v for k, v in known.items() if v is not None}
+    kind = find_kind(entry["kind"], context.at("kind"))
     if ("file" in entry) == ("values" in entry):
-        raise InputError("a measurement has either a file or values", where, "add 'file:', or remove one of the two")
-    for key in ("file", "table"):
+        mend = "add 'file:', or remove one of the two"
+        raise InputError("a measurement has either a file or values", context.where, mend)
+    common, settings = _checked(kind, entry, context)
+    if "file" in entry:
+        given = Path(str(entry["file"])).expanduser()
+        file = str(context.folder / (given.name if context.beside else given))
+        columns = _columns(entry["columns"], context.at("columns")) if "columns" in entry else None
+        name = common.setdefault("name", Path(file).stem)
+        spectrum = read_spectrum(
+            file, kind.name, columns=columns, sigma=common.get("sigma"), name=name,
+            k_weight=getattr(settings, "k_weight", 0.0),
+        )  # fmt: skip
+        found = Measurement(kind.name, settings, spectrum, file, columns=columns, **common)
+    else:
+        where, name = context.at("values"), common.setdefault("name", kind.name)
+        x, y, sigma = _rows(entry["values"], where, common.get("sigma"))
+        found = Measurement(kind.name, settings, _spectrum(kind, settings, x, y, sigma, name, where), **common)
+    _check_range(found, context.at("x_range"))
+    return found.complete(context)
+
+
+def make_measurement(kind: str, x: Any, y: Any, sigma: Any, **fields: Any) -> Measurement:
+    """A measurement out of arrays, checked by the rules of TARGET.yaml.
+
+    Args:
+        kind: a key of `kinds()`, such as 'xray-sq'.
+        x: (n,), ascending, in the unit of the kind.
+        y: (n,), in its convention.
+        sigma: standard deviation of every point, positive: (n,), or one number for all.
+        fields: `use`, `name` (by default the kind), `x_range`, `weight`, `scale`, `offset`, and the kind's own.
+
+    Raises:
+        InputError: anything that cannot be used: NaN, other shapes, x that does not ascend, an unknown field.
+    """
+    found = find_kind(kind)
+    context = Context(str(fields.get("name") or found.name))
+    given = {k: plain(v) for k, v in fields.items() if v is not None}
+    reject_unknown(given, [*(f for f in COMPARED if f != "sigma"), *_own_of_all()], context.where)
+    common, settings = _checked(found, given, context)
+    arrays = {}
+    for name, values in (("x", x), ("y", y), ("sigma", sigma)):
+        try:
+            arrays[name] = np.array(values.tolist() if hasattr(values, "tolist") else values, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError("not an array of numbers", context.at(name), "give one number for each point") from None
+    if arrays["sigma"].ndim == 0 and arrays["x"].ndim == 1:
+        arrays["sigma"] = np.full_like(arrays["x"], float(arrays["sigma"]))
+    if arrays["x"].ndim != 1 or not len(arrays["x"]):
+        raise InputError(
+            f"an array of the shape {arrays['x'].shape}", context.at("x"), "give one number for each point"
+        )
+    for name in ("y", "sigma"):
+        if arrays[name].shape != arrays["x"].shape:
+            what = f"the shape {arrays[name].shape} where x has {arrays['x'].shape}"
+            raise InputError(what, context.at(name), "give one number for each point")
+    name = common.setdefault("name", found.name)
+    spectrum = _spectrum(found, settings, arrays["x"], arrays["y"], arrays["sigma"], name, context.where)
+    result = Measurement(found.name, settings, spectrum, **common)
+    _check_range(result, context.at("x_range"))
+    return result
+
+
+def checked_keys(content: Any, known: tuple[str, ...], required: tuple[str, ...], where: str) -> dict[str, Any]:
+    """The content itself, if it is a mapping of known keys that has the required ones; else InputError."""
+    if not isinstance(content, Mapping):
+        raise InputError("not a mapping of keys to values", where, f"write the keys {', '.join(required)}")
+    reject_unknown(content, known, where)
+    for key in required:
+        if content.get(key) is None:
+            raise InputError(f"no '{key}'", where, f"add '{key}:'")
+    return dict(content)
+
+
+def _own_of_all() -> dict[str, None]:
+    """The fields that some kinds have for themselves."""
+    return dict.fromkeys(key for kind in kinds().values() for key in kind.fields)
+
+
+def _checked(kind: Kind, entry: Mapping[str, Any], context: Context) -> tuple[dict[str, Any], Settings]:
+    """The fields of every measurement that are given, and the settings of the kind."""
+    common: dict[str, Any] = {}
+    if entry.get("name"):
+        common["name"] = str(entry["name"])
+    if "use" in entry:
+        common["use"] = choice(entry["use"], context.at("use"), USES)
+    for key in ("sigma", "weight"):
         if key in entry:
-            entry[key] = _path(entry[key], target, beside)
-    entry["name"] = str(entry.get("name") or (Path(entry["file"]).stem if "file" in entry else kind))
-    if "values" in entry:
-        entry["values"] = _rows(entry["values"], f"{where}.values")
-        if "sigma" not in entry:
-            raise InputError("values without their uncertainty", where, "add 'sigma:'")
-    for key, choices in (("use", USES), ("window", WINDOWS), ("method", METHODS), ("radiation", RADIATIONS)):
-        if entry.get(key, choices[0]) not in choices:
-            raise InputError(f"unknown {key} '{entry[key]}'", f"{where}.{key}", f"one of {', '.join(choices)}")
-    for key in ("sigma", "weight", "qmax", "limit"):
-        if key in entry:
-            entry[key] = number(entry[key], f"{where}.{key}", above=0)
-    for key in ("qmin", "qdamp", "qbroad", "broadening"):
-        if key in entry:
-            entry[key] = number(entry[key], f"{where}.{key}", least=0)
+            common[key] = number(entry[key], context.at(key), above=0)
     for key, fixed in (("x_range", False), ("scale", True), ("offset", True)):
         if key in entry:
-            entry[key] = interval(entry[key], f"{where}.{key}", fixed=fixed)
-    if entry.get("method") == "reciprocal" and (kind not in RECIPROCAL_KINDS or entry.get("window", "none") != "none"):
-        raise InputError(
-            "the reciprocal-space sum is for functions of Q without a window",
-            f"{where}.method",
-            "remove one of the two",
-        )
-    if entry.get("scale", (1.0,))[0] <= 0:
-        raise InputError("a scale must be positive", f"{where}.scale", "write [0.9, 1.1], say")
-    if "columns" in entry:
-        columns = entry["columns"]
-        if not isinstance(columns, list) or any(isinstance(c, bool) or not isinstance(c, int) for c in columns):
-            raise InputError(f"'{columns}' are not columns", f"{where}.columns", "write [1, 2] or [1, 2, 3]")
-        entry["columns"] = tuple(columns)
-    _own_fields(entry, kind, where, composition)
-    if kind == "xanes":
-        entry["surrogate"] = _surrogate(entry["surrogate"], target, where, beside, composition)
-    if kind == "exafs" and "table" not in entry:
-        near = target.parent / table_name(entry["edge"], composition)
-        entry["table"] = str(near if beside and near.is_file() else find_table(entry["edge"], composition, where))
-    return Measurement(**entry)
+            common[key] = interval(entry[key], context.at(key), fixed=fixed)
+    if common.get("scale", (1.0,))[0] <= 0:
+        raise InputError("a scale must be positive", context.at("scale"), "write [0.9, 1.1], say")
+    return common, kind.build({k: v for k, v in entry.items() if k not in COMMON}, context)
 
 
-def _path(value: Any, target: Path, beside: bool) -> str:
-    file = Path(str(value)).expanduser()
-    file = Path(file.name) if beside else file
-    return str(file if file.is_absolute() else target.parent / file)
+def _columns(value: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or any(isinstance(c, bool) or not isinstance(c, int) for c in value):
+        raise InputError(f"'{value}' are not columns", where, "write [1, 2] or [1, 2, 3]")
+    return tuple(value)
 
 
-def _surrogate(value: Any, target: Path, where: str, beside: bool, composition: Mapping[str, float]) -> str:
-    """The folder of a surrogate that knows every element of the composition."""
-    near = Path(_path(value, target, beside))
-    folder = near if is_surrogate(near) else Path(str(value)).expanduser()
-    if not is_surrogate(folder):
-        mend = "train one: glass-ml train NAME --observable xanes; or dvc pull"
-        raise InputError(f"no surrogate in '{value}'", f"{where}.surrogate", mend)
-    card = read_surrogate_card(folder)
-    known = [chemical_symbols[z] for z in card["elements"]]
-    absorber = chemical_symbols[card["absorber"]]
-    unknown = [symbol for symbol in composition if symbol not in known]
-    if unknown or absorber not in composition:
-        what = (
-            f"the surrogate in '{value}' is for {absorber} among {', '.join(known)}, not for {', '.join(composition)}"
-        )
-        raise InputError(what, f"{where}.surrogate", "choose another")
-    return str(folder)
-
-
-def _rows(value: Any, where: str) -> tuple[tuple[float, float], ...]:
-    """Rows (x, y), x ascending, from a list of pairs or a mapping x: y."""
-    rows = list(value.items()) if isinstance(value, Mapping) else value
+def _rows(value: Any, where: str, sigma: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, y and sigma from a mapping x: y, from a list of pairs, or of triplets that hold sigma."""
+    rows = [list(item) for item in value.items()] if isinstance(value, Mapping) else value
+    width = 2 if sigma is not None else 3
     mend = "write a mapping x: y, or a list of [x, y]"
-    if not isinstance(rows, list) or not rows or any(not isinstance(r, list | tuple) or len(r) != 2 for r in rows):
+    if not isinstance(rows, list) or not rows or any(not isinstance(r, list | tuple) or len(r) > 3 for r in rows):
         raise InputError(f"'{value}' are not values", where, mend)
-    table = tuple((number(x, where), number(y, where)) for x, y in rows)
-    if any(b[0] <= a[0] for a, b in pairwise(table)):
-        raise InputError("x does not ascend", where, mend)
-    return table
+    if width == 3 and all(len(row) == 2 for row in rows):
+        raise InputError("values without their uncertainty", where, "add 'sigma:'")
+    if any(len(row) != width for row in rows):
+        raise InputError(f"'{value}' are not values", where, mend if width == 2 else "write [x, y, sigma]")
+    table = np.array([[number(v, where) for v in row] for row in rows])
+    return table[:, 0], table[:, 1], table[:, 2] if width == 3 else np.full(len(table), sigma)
 
 
-def _own_fields(entry: dict[str, Any], kind: str, where: str, composition: Mapping[str, float]) -> None:
-    """Check and convert what only some kinds have."""
-    for key, kinds in OWN_FIELDS.items():
-        if key in entry and kind not in kinds:
-            raise InputError(
-                f"'{key}' has no meaning for kind {kind}", f"{where}.{key}", f"it belongs to kind {', '.join(kinds)}"
-            )
-    for key in NEEDED.get(kind, ()):
-        if key not in entry:
-            raise InputError(f"kind {kind} needs '{key}'", where, f"add '{key}:'")
-    if "edge" in entry:
-        entry["edge"] = parse_edge(entry["edge"], f"{where}.edge")
-        _among([entry["edge"].split()[0]], composition, f"{where}.edge")
-    if "pair" in entry:
-        (parse_neighbours if kind == "coordination" else parse_pair)(str(entry["pair"]))
-        _among(str(entry["pair"]).removesuffix("-*").split("-"), composition, f"{where}.pair")
-    if "triplet" in entry:
-        parse_triplet(str(entry["triplet"]))
-        _among(str(entry["triplet"]).split("-"), composition, f"{where}.triplet")
-    if "cutoff" in entry:
-        value = entry["cutoff"]
-        by_pair = value.items() if isinstance(value, Mapping) else [("", value)]
-        checked = {str(k): number(v, f"{where}.cutoff", above=0) for k, v in by_pair}
-        for pair in filter(None, checked):
-            parse_pair(pair)
-        entry["cutoff"] = checked if isinstance(value, Mapping) else checked[""]
-    if "k_weight" in entry:
-        entry["k_weight"] = number(entry["k_weight"], f"{where}.k_weight", least=0)
-    if "width" in entry:
-        entry["width"] = number(entry["width"], f"{where}.width", above=0)
-    for key, fixed in (("e0", True), ("sigma2", True), ("r_range", False), ("between", False)):
-        if key in entry:
-            entry[key] = interval(entry[key], f"{where}.{key}", fixed=fixed)
+def _spectrum(
+    kind: Kind, settings: Settings, x: np.ndarray, y: np.ndarray, sigma: np.ndarray, name: str, where: str
+) -> Spectrum:
+    """The data that did not come from a file, checked."""
+    for label, values in (("x", x), ("y", y), ("sigma", sigma)):
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise InputError(f"{label} of point {bad[0] + 1} is not a number", where, "remove the point or mend it")
+    if (sigma <= 0).any():
+        raise InputError(f"sigma {sigma.min():g} is not above 0", where, "give standard deviations")
+    if any(b <= a for a, b in pairwise(x)):
+        raise InputError("x does not ascend", where, "sort the points and merge equal x")
+    if kind.name == "exafs":
+        check_weight(x, y, getattr(settings, "k_weight", 0.0), where)
+    tensors = [torch.tensor(values, dtype=torch.float64) for values in (x, y, sigma)]
+    return Spectrum(tensors[0], tensors[1], tensors[2], kind.name, name, name)
 
 
-def _among(symbols: list[str], composition: Mapping[str, float], where: str) -> None:
-    for symbol in symbols:
-        if symbol not in composition:
-            raise InputError(f"{symbol} is not in the composition", where, f"it holds {', '.join(composition)}")
+def _check_range(measurement: Measurement, where: str) -> None:
+    """The asked range lies within the data (to half a step) and holds points."""
+    x = measurement.spectrum.x
+    if measurement.x_range is None or len(x) < 2:
+        return
+    low, high = measurement.x_range
+    first, last = float(x[0]), float(x[-1])
+    if low < first - 0.5 * float(x[1] - x[0]) or high > last + 0.5 * float(x[-1] - x[-2]):
+        mend = f"{measurement.spectrum.source} holds {first:g} to {last:g}"
+        raise InputError(f"[{low:g}, {high:g}] is outside the data", where, mend)
+    if int(((x >= low) & (x <= high)).sum()) < 3:
+        raise InputError(f"fewer than three points in [{low:g}, {high:g}]", where, "widen the range")

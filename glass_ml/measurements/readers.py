@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from glass_ml.errors import InputError
-from glass_ml.files import sha256_file
 from glass_ml.measurements.absorption import check_weight, exafs_columns
-from glass_ml.measurements.spectrum import Instrument, Spectrum
 from glass_ml.measurements.tables import Table, read_table
-from glass_ml.observables.base import RECIPROCAL_KINDS
-from glass_ml.observables.registry import check_kind
+from glass_ml.observables.kinds import find_kind
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """A measured spectrum.
+
+    Attributes:
+        x: r (Å) or Q (1/Å), (n,), float64, ascending.
+        y: values in the convention of `kind`, (n,), float64.
+        sigma: standard deviation of each point, (n,), float64, positive.
+        kind: a key of `glass_ml.observables.kinds.kinds()`.
+        name: short name, unique in a target.
+        source: the file.
+        sha256: checksum of the file's bytes.
+        notes: what the reader decided, in plain words.
+    """
+
+    x: Tensor
+    y: Tensor
+    sigma: Tensor
+    kind: str
+    name: str = ""
+    source: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def read_data(
-    path: Path | str, *, in_q: bool, columns: Sequence[int] | None = None
+    path: Path | str, *, in_q: bool, columns: Sequence[int] | None = None, table: Table | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[str]]:
     """x, y and uncertainty (None if the file has none) as the file gives them, and remarks.
 
     Args:
         path: the file.
+        table: its content, where it has been read already.
         in_q: the data are a function of Q: rows at the ends whose value and uncertainty are zero are padding.
         columns: which columns hold x, y and optionally the uncertainty, from 1; by default 1, 2 and, if there are
             three columns, 3; of four columns the last one (x, y, dx, dy as PDFgetX writes them).
@@ -32,7 +57,7 @@ def read_data(
         InputError: as `read_table`; a column that does not exist, NaN, unsorted or repeated x, a negative uncertainty.
     """
     where = str(path)
-    table = read_table(path)
+    table = table or read_table(path)
     x, y, error, notes = _select(table, columns, where)
     keep = slice(0, len(x))
     informative = np.flatnonzero((y != 0) | (error != 0)) if error is not None and in_q else np.array([], dtype=int)
@@ -65,19 +90,17 @@ def read_spectrum(
     *,
     columns: Sequence[int] | None = None,
     sigma: float | None = None,
-    instrument: Instrument | None = None,
     name: str = "",
     k_weight: float = 0.0,
 ) -> Spectrum:
-    """A measured spectrum from a file.
+    """A measured spectrum from a file, which is read once.
 
     Args:
         path: the file.
-        kind: a key of `KINDS`: it is never guessed.
+        kind: a key of `kinds()`: it is never guessed.
         columns: as `read_data`.
         sigma: standard deviation of every point; wins over the file's. Where neither gives one, it is
             estimated from the scatter of the last fifth of the points about a straight line.
-        instrument: stored with the spectrum.
         name: of the spectrum; by default the file's name without its ending.
         k_weight: power of k that the data of kind 'exafs' carry; a file with names of columns gives the one of this
             weight, or plain chi(k), which is then multiplied.
@@ -85,14 +108,13 @@ def read_spectrum(
     Raises:
         InputError: as `read_data`; unknown kind, sigma not positive; EXAFS that is not of this weight.
     """
-    check_kind(kind)
-    path = Path(path)
+    role, path = find_kind(kind).role, Path(path)
     if sigma is not None and not 0 < sigma < float("inf"):
         raise InputError(f"sigma {sigma} is not positive", f"{path}: sigma", "give a standard deviation")
-    lacking = 0.0
+    table, lacking = read_table(path), 0.0
     if kind == "exafs" and columns is None:
-        columns, lacking = exafs_columns(path, k_weight)
-    x, y, error, notes = read_data(path, in_q=kind in RECIPROCAL_KINDS, columns=columns)
+        columns, lacking = exafs_columns(table, k_weight, str(path))
+    x, y, error, notes = read_data(path, in_q=role == "q", columns=columns, table=table)
     if lacking:
         y, error = y * x**lacking, None if error is None else error * x**lacking
         notes.append(f"chi(k) was multiplied by k^{lacking:g}")
@@ -100,8 +122,8 @@ def read_spectrum(
         check_weight(x, y, k_weight, str(path))
     sigmas = np.full(len(y), float(sigma)) if sigma is not None else _sigma(x, y, error, notes)
     return Spectrum(
-        torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(sigmas), kind, instrument or Instrument(),
-        name or path.stem, str(path), sha256_file(path), tuple(notes),
+        torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(sigmas), kind, name or path.stem, str(path),
+        table.sha256, tuple(notes),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ ABOVE_EDGE = 100.0
 """Energies above the edge that a background needs, eV: k up to 5 1/Å."""
 
 FARTHEST_E0 = 25.0
-"""How far a threshold may be from the tabulated edge, eV."""
+"""How far an edge energy may be from the tabulated edge, eV."""
 
 R_SHOWN = 6.0  # Å
 
@@ -33,7 +33,7 @@ class Reduction:
     Attributes:
         absorption: what was measured.
         edge: 'Cu K'.
-        e0: threshold, eV.
+        e0: edge energy, eV.
         edge_step: height of the edge, in the unit of mu.
         pre_edge, post_edge, background: lines below mu(E), (n,) each.
         k: (m,), 1/Å, in steps of 0.05.
@@ -68,7 +68,7 @@ def reduce_absorption(
     Args:
         measured: from `read_absorption`.
         where: the file, for errors.
-        e0: threshold, eV; found at the steepest rise near the tabulated edge by default.
+        e0: edge energy, eV; found at the steepest rise near the tabulated edge by default.
         rbkg: distance (Å) below which oscillations are background: half the shortest bond or less.
         k_max: upper end, 1/Å; the data's by default.
 
@@ -100,7 +100,7 @@ def reduce_absorption(
     group = Group(energy=energy, mu=mu)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pre_edge(group, e0=e0 if e0 is not None else _threshold(energy, mu, tabulated))
+        pre_edge(group, e0=e0 if e0 is not None else _edge_energy(energy, mu, tabulated))
         autobk(group, rbkg=rbkg, kmax=k_max)
         estimate_noise(group, kmin=2.0, kmax=float(group.k[-1]), dk=1.0, kweight=1)
     return Reduction(
@@ -121,7 +121,7 @@ def _edge(measured: Absorption, where: str) -> tuple[str, float]:
     return f"{symbol} {hole}", float(xraydb.xray_edge(symbol, hole).energy)
 
 
-def _threshold(energy: np.ndarray, mu: np.ndarray, tabulated: float) -> float:
+def _edge_energy(energy: np.ndarray, mu: np.ndarray, tabulated: float) -> float:
     """The steepest rise within `FARTHEST_E0` of the tabulated edge, eV."""
     near = np.flatnonzero(np.abs(energy - tabulated) < FARTHEST_E0)
     return float(energy[near[np.gradient(mu, energy)[near].argmax()]])

@@ -13,24 +13,24 @@ restraints:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from glass_ml.errors import InputError
-from glass_ml.measurements.checks import checked_keys, interval, number
-from glass_ml.measurements.measurement import Measurement, parse_measurement
+from glass_ml.measurements.measurement import Measurement, checked_keys, parse_measurement
+from glass_ml.observables.kinds import Context, interval, number
 
 MOST_NEIGHBOURS = 16
 SIGMA_FRACTION, SIGMA_DEPTH = 0.02, 0.005
 SHARED = ("sigma", "weight", "use", "name")
 
 
-def parse_restraint(content: Any, target: Path, where: str, composition: Mapping[str, float]) -> Measurement:
+def parse_restraint(content: Any, context: Context) -> Measurement:
     """A restraint out of its mapping in TARGET.yaml; arguments as `parse_measurement`.
 
     Raises:
         InputError: a key or value that cannot be used.
     """
+    where = context.where
     if isinstance(content, Mapping) and ("coordination" in content) == ("distance" in content):
         raise InputError(
             "neither a coordination nor a distance", where, "write 'coordination: Si-O' or 'distance: Si-Si'"
@@ -48,7 +48,7 @@ def parse_restraint(content: Any, target: Path, where: str, composition: Mapping
         low, high = interval(entry["between"], f"{where}.between", fixed=False)
         name = f"distance {pair} {low:g}-{high:g}"
         made = {"kind": "distance-window", "values": {high: 0.0}, "name": name, "sigma": SIGMA_DEPTH}
-    return parse_measurement({**made, "pair": pair, **entry}, target, where, False, composition)
+    return parse_measurement({**made, "pair": pair, **entry}, context)
 
 
 def _fractions(value: Any, where: str) -> dict[float, float]:

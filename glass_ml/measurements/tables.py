@@ -5,6 +5,7 @@ One reader for all. It is lenient about headers and separators and strict about 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,13 @@ class Table:
         values: (rows, columns), float64.
         lines: line of the file (from 1) that each row stands on.
         header: comment and title lines, in order.
+        sha256: checksum of the bytes that were read.
     """
 
     values: np.ndarray
     lines: np.ndarray
     header: list[str]
+    sha256: str
 
 
 def _numbers(line: str) -> list[float] | None:
@@ -89,4 +92,5 @@ def read_table(path: Path | str) -> Table:
             raise InputError(
                 f"{len(values)} columns where the other rows have {width}", f"{path}: line {number}", "mend the row"
             )
-    return Table(np.array([v for _, v in rows]), np.array([n for n, _ in rows]), header)
+    checksum = hashlib.sha256(content).hexdigest()
+    return Table(np.array([v for _, v in rows]), np.array([n for n, _ in rows]), header, checksum)

@@ -1,9 +1,12 @@
-"""The one file a user writes: TARGET.yaml, read strictly."""
+"""What an inversion aims at: TARGET.yaml, the one file that a user writes, or the same out of plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,12 @@ import yaml
 from ase.data import atomic_numbers
 
 from glass_ml.errors import InputError
-from glass_ml.files import sha256_file
-from glass_ml.measurements.checks import checked_keys
-from glass_ml.measurements.measurement import Measurement, parse_measurement
+from glass_ml.files import write_text
+from glass_ml.measurements.measurement import Measurement, checked_keys, parse_measurement
+from glass_ml.measurements.readers import Spectrum
 from glass_ml.measurements.restraints import parse_restraint
-from glass_ml.measurements.spectrum import Spectrum
+from glass_ml.measurements.tables import MIN_ROWS
+from glass_ml.observables.kinds import Context, find_kind, plain
 from glass_ml.units import parse_density
 
 
@@ -23,27 +27,53 @@ from glass_ml.units import parse_density
 class Target:
     """What an inversion aims at.
 
-    Attributes:
-        system: picks the prior.
+    Args:
         composition: element symbol -> amount.
-        density: number density, atoms/Å^3.
+        density: number density, atoms/Å^3, or a text such as '2.28 g/cm3'.
         measurements: at least one; restraints stand among them, as measurements of their own kinds.
-        path: the YAML file.
-        sha256: checksum of its bytes.
+        system: picks the prior, where none is named.
         note: what the report shall say of the data, such as where they come from.
+        path: the YAML file; none of a target that stands in no file.
+        sha256: checksum of its bytes.
+
+    Raises:
+        InputError: no such material, two measurements of one name, an element that the composition lacks.
     """
 
-    system: str
     composition: dict[str, float]
     density: float
     measurements: tuple[Measurement, ...]
+    system: str = ""
+    note: str = ""
     path: Path = field(default_factory=Path)
     sha256: str = ""
-    note: str = ""
 
-    def load_spectra(self) -> list[Spectrum]:
-        """The measured spectra in the order of `measurements`; raises InputError as `read_spectrum` does."""
-        return [m.spectrum() for m in self.measurements]
+    def __post_init__(self) -> None:
+        """Check everything, and bring it into one form."""
+        composition = _composition(plain(self.composition), self.place("composition"))
+        density = parse_density(plain(self.density), composition, self.place("density"))
+        where, given = self.place("measurements"), self.measurements
+        if isinstance(given, str) or not isinstance(given, Sequence) or not given:
+            raise InputError("no measurement", where, "list at least one, with file and kind")
+        if any(not isinstance(m, Measurement) for m in given):
+            raise InputError("not a measurement", where, "make them by make_measurement")
+        contexts = (Context(f"{where}[{k}]", composition) for k in range(1, len(given) + 1))
+        measurements = tuple(m.complete(context) for m, context in zip(given, contexts, strict=True))
+        names = [m.name for m in measurements]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"two measurements are called '{name}'", where, "give each a `name`")
+        for key, value in (("composition", composition), ("density", density), ("measurements", measurements)):
+            object.__setattr__(self, key, value)
+
+    def place(self, key: str) -> str:
+        """The place of a key, to name in an error."""
+        return key if self.path == Path() else f"{self.path}: {key}"
+
+    @property
+    def spectra(self) -> list[Spectrum]:
+        """The data of every measurement."""
+        return [m.spectrum for m in self.measurements]
 
 
 class _Loader(yaml.SafeLoader):
@@ -64,7 +94,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def load_target(path: Path | str, *, beside: bool = False) -> Target:
-    """Read and check TARGET.yaml and everything that it names.
+    """Read and check TARGET.yaml and everything that it names; each file is read and hashed once, here.
 
     Args:
         path: the YAML file.
@@ -76,8 +106,9 @@ def load_target(path: Path | str, *, beside: bool = False) -> Target:
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file", str(path), "check the path")
+    text = path.read_bytes()
     try:
-        content = yaml.load(path.read_bytes(), _Loader)
+        content = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}: line {mark.line + 1}" if mark else str(path)
@@ -86,27 +117,93 @@ def load_target(path: Path | str, *, beside: bool = False) -> Target:
     content = checked_keys(content, (*keys, "restraints", "note"), keys, str(path))
     composition = _composition(content["composition"], f"{path}: composition")
     density = parse_density(content["density"], composition, f"{path}: density")
-    entries = content["measurements"]
+    context = Context("", composition, path.parent, beside)
+    entries, restraints = content["measurements"], content.get("restraints") or []
     if not isinstance(entries, list) or not entries:
         raise InputError("no measurement", f"{path}: measurements", "list at least one, with file and kind")
-    measurements = tuple(
-        parse_measurement(e, path, f"{path}: measurements[{k}]", beside, composition) for k, e in enumerate(entries, 1)
-    )
-    restraints = content.get("restraints") or []
     if not isinstance(restraints, list):
         raise InputError("not a list", f"{path}: restraints", "write a list of mappings")
-    measurements += tuple(
-        parse_restraint(e, path, f"{path}: restraints[{k}]", composition) for k, e in enumerate(restraints, 1)
-    )
-    names = [m.name for m in measurements]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two measurements are called '{name}'", f"{path}: measurements", "give each a `name`")
-    note = str(content.get("note") or "")
-    target = Target(str(content["system"]), composition, density, measurements, path, sha256_file(path), note)
-    for k, (m, s) in enumerate(zip(measurements, target.load_spectra(), strict=True), 1):
-        _check_range(m, s, f"{path}: measurements[{k}].x_range")
-    return target
+    measurements = [
+        parse(entry, replace(context, where=f"{path}: {key}[{k}]"))
+        for key, parse, listed in (
+            ("measurements", parse_measurement, entries),
+            ("restraints", parse_restraint, restraints),
+        )
+        for k, entry in enumerate(listed, 1)
+    ]
+    note, system = str(content.get("note") or ""), str(content["system"])
+    return Target(composition, density, tuple(measurements), system, note, path, hashlib.sha256(text).hexdigest())
+
+
+def write_target(target: Target, folder: Path | str) -> Path:
+    """Write `target.yaml`, and beside it the data of every measurement that has no file; `load_target` reads them.
+
+    The same target gives the same bytes. Returns the path of the YAML file.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    folder, used = Path(folder), set[str]()
+    entries = []
+    for measurement in target.measurements:
+        entry: dict[str, Any] = {"kind": measurement.kind, "name": measurement.name}
+        spectrum = measurement.spectrum
+        columns = [spectrum.x, spectrum.y] + ([spectrum.sigma] if measurement.sigma is None else [])
+        rows = [list(row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        if measurement.file:
+            entry["file"] = str(Path(measurement.file).resolve())
+        elif len(rows) < MIN_ROWS or find_kind(measurement.kind).role == "count":
+            entry["values"] = rows
+        else:
+            entry["file"] = _data_name(measurement.name, used)
+            head = f"# {measurement.kind}: {find_kind(measurement.kind).formula}\n# x y sigma\n"
+            body = "\n".join(" ".join(map(repr, row)) for row in rows)
+            write_text(folder / entry["file"], f"{head}{body}\n")
+        entry |= _given(measurement) | _given(measurement.settings, _filled_in(measurement, target.composition))
+        entries.append(entry)
+    content = {
+        "system": target.system,
+        "composition": target.composition,
+        "density": target.density,
+        **({"note": target.note} if target.note else {}),
+        "measurements": entries,
+    }
+    text = yaml.safe_dump(content, sort_keys=False, width=10**6, allow_unicode=True, default_flow_style=None)
+    write_text(folder / "target.yaml", text)
+    return folder / "target.yaml"
+
+
+def _data_name(name: str, used: set[str]) -> str:
+    """A file name out of the name of a measurement, unlike those used before."""
+    slug = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
+    free = next(n for n in (slug, *(f"{slug}-{k}" for k in range(2, len(used) + 3))) if n.lower() not in used)
+    used.add(free.lower())
+    return f"{free}.dat"
+
+
+def _given(fields: Any, left_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """What differs from the defaults, as YAML has it."""
+    skipped = left_out | {"kind", "name", "file", "files", "settings", "spectrum"}
+    found = {}
+    for f in dataclasses.fields(fields):
+        value = getattr(fields, f.name)
+        if f.name not in skipped and value is not None and value != f.default:
+            found[f.name] = plain(value)
+    return found
+
+
+def _filled_in(measurement: Measurement, composition: Mapping[str, float]) -> frozenset[str]:
+    """Files that the settings name only because they follow from the composition."""
+    kind, settings = find_kind(measurement.kind), measurement.settings
+    optional = [k for k, f in kind.fields.items() if f.metadata["setting"].file and k not in kind.needed]
+
+    def follows(key: str) -> bool:
+        try:
+            return kind.check(replace(settings, **{key: None}), Context("", composition)) == settings
+        except InputError:
+            return False
+
+    return frozenset(filter(follows, optional))
 
 
 def _composition(value: Any, where: str) -> dict[str, float]:
@@ -119,18 +216,3 @@ def _composition(value: Any, where: str) -> dict[str, float]:
         if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount < float("inf"):
             raise InputError(f"amount '{amount}' of {symbol}", where, mend)
     return {str(symbol): float(amount) for symbol, amount in value.items()}
-
-
-def _check_range(measurement: Measurement, spectrum: Spectrum, where: str) -> None:
-    """The asked range lies within the data (to half a step) and holds points."""
-    if measurement.x_range is None or len(spectrum.x) < 2:
-        return
-    low, high = measurement.x_range
-    x = spectrum.x
-    first, last = float(x[0]), float(x[-1])
-    if low < first - 0.5 * float(x[1] - x[0]) or high > last + 0.5 * float(x[-1] - x[-2]):
-        raise InputError(
-            f"[{low:g}, {high:g}] is outside the data", where, f"{spectrum.source} holds {first:g} to {last:g}"
-        )
-    if int(((x >= low) & (x <= high)).sum()) < 3:
-        raise InputError(f"fewer than three points in [{low:g}, {high:g}]", where, "widen the range")

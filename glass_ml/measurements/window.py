@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from glass_ml.observables.windows import real_space_window
+from glass_ml.observables.scattering import real_space_window
 
 STEP_R = 0.01
 """Step of the real-space integral, Å: sin(Qr) is integrated to 1e-4 at Q = 50 1/Å."""

@@ -21,8 +21,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from glass_ml.errors import InputError
-from glass_ml.observables.bonds import WIDTH, BondFinder, Bonds, Cutoff, bond_cutoffs
+from glass_ml.observables.base import Observable
+from glass_ml.observables.bonds import WIDTH, BondFinder, Bonds, BondSettings, Cutoff, bond_cutoffs
 from glass_ml.observables.jacobian import TABLE, TABLE_GPU
+from glass_ml.observables.kinds import Kind, register, setting
+from glass_ml.observables.realspace import elements_in
 from glass_ml.structures.neighbours import Pairs, block_size
 from glass_ml.structures.state import Structures
 
@@ -39,7 +42,7 @@ instead of jumping there as the last bond breaks."""
 _SMALLEST_SINE = 1e-6  # the distribution is even about 0 and 180 degrees: its slope is zero where this matters
 
 
-def parse_triplet(text: str) -> tuple[int, int, int]:
+def parse_triplet(text: str, where: str = "triplet") -> tuple[int, int, int]:
     """Three atomic numbers of a text such as 'O-Si-O', the apex in the middle, the ends ascending.
 
     Raises:
@@ -47,9 +50,33 @@ def parse_triplet(text: str) -> tuple[int, int, int]:
     """
     parts = text.split("-")
     if len(parts) != 3 or any(p not in atomic_numbers or p == "X" for p in parts):
-        raise InputError(f"'{text}' is not three elements", "triplet", "write the apex in the middle, such as O-Si-O")
+        raise InputError(f"'{text}' is not three elements", where, "write the apex in the middle, such as O-Si-O")
     a, b, c = (atomic_numbers[p] for p in parts)
     return min(a, c), b, max(a, c)
+
+
+def triplet_text(value: Any, where: str) -> str:
+    """The text itself, if it is a triplet of elements."""
+    parse_triplet(str(value), where)
+    return str(value)
+
+
+@register(
+    Kind(
+        "adf", "Bond angles", "angle (degrees)", "angles (% per degree)",
+        "distribution of a bond angle, % per degree: 100 over 0–180°", fixes="angles", span=(1.0, 179.0),
+    ),
+)  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class AngleSettings(BondSettings):
+    """Fields of a bond-angle distribution."""
+
+    triplet: str = setting(parse=triplet_text, elements=elements_in, help="elements, the apex in the middle: `O-Si-O`")
+    broadening: float = setting(2.0, unit="°", least=0, help="standard deviation of the angles")
+
+    def observable(self, kind: str, grid: Tensor, cells: Structures | None = None) -> Observable:
+        """The distribution on a grid of angles (n,), degrees."""
+        return AngleDistribution(grid, self.triplet, self.cutoff, self.broadening, self.width)
 
 
 class AngleDistribution:

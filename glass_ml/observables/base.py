@@ -9,29 +9,7 @@ from torch import Tensor
 
 from glass_ml.structures.state import Structures
 
-KINDS: dict[str, tuple[str, str]] = {
-    "gr": ("r (Å)", "g(r), 1 at large r"),
-    "pdf": ("r (Å)", "G(r) = 4 pi rho r (g - 1), Å^-2"),
-    "dr": ("r (Å)", "D(r) = 4 pi rho r sum c_a c_b b_a b_b (g_ab - 1), barn Å^-2"),
-    "tr": ("r (Å)", "T(r) = D(r) + 4 pi rho r <b>^2, barn Å^-2"),
-    "xray-sq": ("Q (1/Å)", "S(Q) normalised by <f>^2 (Faber-Ziman), 1 at large Q"),
-    "xray-fq": ("Q (1/Å)", "F(Q) = Q (S - 1) of X-rays, 1/Å"),
-    "neutron-sq": ("Q (1/Å)", "S(Q) normalised by <b>^2 (Faber-Ziman), 1 at large Q"),
-    "neutron-fq": ("Q (1/Å)", "F(Q) = sum c_a c_b b_a b_b (S_ab - 1), barn/sr/atom"),
-    "exafs": ("k (1/Å)", "k^w chi(k) of one absorption edge"),
-    "xanes": ("E (eV)", "X-ray absorption near one edge, as its surrogate was trained"),
-    "adf": ("angle (degrees)", "distribution of a bond angle, % per degree"),
-    "coordination": ("neighbours", "fraction of the atoms that have so many"),
-    "pair-count": ("r (Å)", "neighbours per atom up to r"),
-    "distance-window": ("r (Å)", "depth of the pairs inside a forbidden window, Å per atom"),
-}
-"""Kind of a spectrum -> (its x and unit, what y is); scattering after Keen, J. Appl. Cryst. 34, 172 (2001)."""
-
-RECIPROCAL_KINDS = ("xray-sq", "xray-fq", "neutron-sq", "neutron-fq")
-"""The kinds that are functions of Q."""
-
-COUNTED_KINDS = ("coordination", "pair-count", "distance-window")
-"""The kinds that are numbers and no curves."""
+WINDOWS = ("lorch", "none")
 
 
 @runtime_checkable
@@ -39,7 +17,7 @@ class Observable(Protocol):
     """A differentiable forward model.
 
     Attributes:
-        kind: a key of `KINDS`.
+        kind: a key of `kinds()`.
         grid: the points, (n,), at which the spectrum is predicted.
     """
 
@@ -61,8 +39,8 @@ class Jacobian(Protocol):
 
 
 @runtime_checkable
-class Doubtful(Protocol):
-    """A forward model that knows how far it can be trusted."""
+class Uncertain(Protocol):
+    """A forward model that knows its own uncertainty."""
 
     def remarks(self, structures: Structures) -> dict[str, Tensor]:
         """What it says of every system, by name, (S,) each."""

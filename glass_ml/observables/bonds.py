@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
 from glass_ml.errors import InputError
+from glass_ml.observables.kinds import Settings, number, setting
 from glass_ml.observables.realspace import parse_pair
 from glass_ml.structures.neighbours import Pairs, SkinList
 from glass_ml.structures.state import Structures
@@ -26,6 +28,31 @@ WIDTH = 0.2
 
 SKIN = 0.5
 """How much farther than needed the neighbours of atoms that move are searched, Å."""
+
+
+def parse_cutoff(value: Any, where: str) -> Cutoff:
+    """A cutoff out of a number, or a mapping of pairs to numbers.
+
+    Raises:
+        InputError: anything else, or a length that is not positive.
+    """
+    if not isinstance(value, Mapping):
+        return number(value, where, above=0)
+    for pair in value:
+        parse_pair(str(pair), where)
+    return {str(pair): number(length, where, above=0) for pair, length in value.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BondSettings(Settings):
+    """Fields of kinds that count bonds."""
+
+    cutoff: Cutoff = setting(
+        unit="Å",
+        parse=parse_cutoff,
+        help="end of a bond, in the gap after the first shell; for two kinds of bond by pair, such as Si-O and Si-Si",
+    )
+    width: float = setting(WIDTH, unit="Å", above=0, help="half the distance over which a bond fades out at the cutoff")
 
 
 @dataclass(frozen=True)

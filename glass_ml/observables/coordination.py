@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,12 +11,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from glass_ml.errors import InputError
-from glass_ml.observables.bonds import WIDTH, BondFinder, Bonds, Cutoff, bond_cutoffs
+from glass_ml.observables.base import Observable
+from glass_ml.observables.bonds import WIDTH, BondFinder, Bonds, BondSettings, Cutoff, bond_cutoffs
+from glass_ml.observables.kinds import Kind, register, setting
+from glass_ml.observables.realspace import elements_in
 from glass_ml.structures.neighbours import Pairs
 from glass_ml.structures.state import Structures
 
 
-def parse_neighbours(text: str) -> tuple[int, int | None]:
+def parse_neighbours(text: str, where: str = "pair") -> tuple[int, int | None]:
     """Atomic numbers of the atom and of its neighbours, from 'Si-O' (O around Si); None for any, from 'Si-*'.
 
     Raises:
@@ -25,8 +29,39 @@ def parse_neighbours(text: str) -> tuple[int, int | None]:
     known = [p in atomic_numbers and p != "X" for p in parts]
     if len(parts) != 2 or not known[0] or not (known[1] or parts[1] == "*"):
         mend = "write Si-O for the O around Si, Si-* for any neighbours of Si"
-        raise InputError(f"'{text}' is not an element and its neighbours", "pair", mend)
+        raise InputError(f"'{text}' is not an element and its neighbours", where, mend)
     return atomic_numbers[parts[0]], None if parts[1] == "*" else atomic_numbers[parts[1]]
+
+
+def neighbours_text(value: Any, where: str) -> str:
+    """The text itself, if it is an element and its neighbours."""
+    parse_neighbours(str(value), where)
+    return str(value)
+
+
+@register(
+    Kind(
+        "coordination", "Coordination", "neighbours", "fraction of atoms", "fraction of the atoms with n neighbours",
+        "count", fixes="Coordination", span=(0.0, 8.0),
+    ),
+)  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class CoordinationSettings(BondSettings):
+    """Fields of a distribution of coordination numbers."""
+
+    pair: str = setting(
+        parse=neighbours_text, elements=elements_in, help="`Si-O`: the O around Si; `Si-*`: any neighbour of Si"
+    )
+
+    def grid(self, low: float, high: float, points: int) -> Tensor:
+        """The whole numbers from low to high; raises InputError where they do not ascend from 0."""
+        if not -0.5 <= low <= high:
+            raise InputError(f"numbers from {low:g} to {high:g}", "--x-min, --x-max", "ascend from 0")
+        return torch.arange(round(low), round(high) + 1, dtype=torch.float64)
+
+    def observable(self, kind: str, grid: Tensor, cells: Structures | None = None) -> Observable:
+        """The fractions at whole numbers (n,)."""
+        return CoordinationDistribution(grid, self.pair, self.cutoff, self.width)
 
 
 class CoordinationDistribution:

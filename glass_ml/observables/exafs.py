@@ -9,21 +9,93 @@ Source: Rehr and Albers, Rev. Mod. Phys. 72, 621 (2000), eq. 30.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from ase.data import covalent_radii
 from torch import Tensor
 
 from glass_ml.errors import InputError
+from glass_ml.observables.base import Observable
+from glass_ml.observables.kinds import Context, Kind, Settings, register, setting
 from glass_ml.observables.linear import PairObservable, spline_coefficients
 from glass_ml.observables.pairs import SPACING, PairHistograms
-from glass_ml.observables.scattering_table import ScatteringTable, covers
+from glass_ml.observables.scattering_table import (
+    ScatteringTable,
+    covers,
+    find_table,
+    load_table,
+    parse_edge,
+    table_name,
+)
+from glass_ml.structures.state import Structures
 
 TAPER = 1.0
 """Distance over which neighbours fade out below the limit, Å, so that the cut leaves no ripple at k > 2 1/Å."""
 
 INNERMOST = 0.65
 """Share of the sum of covalent radii below which atoms overlap: there the amplitude is that at this distance."""
+
+
+@register(
+    Kind("exafs", "EXAFS", "k (1/Å)", "kʷχ(k)", "kʷ χ(k) of one edge", rates_fit=True, span=(3.0, 14.0)),
+)
+@dataclass(frozen=True, kw_only=True)
+class ExafsSettings(Settings):
+    """Fields of EXAFS; the amplitude factor S0² is the `scale` of the measurement."""
+
+    edge: str = setting(
+        parse=parse_edge,
+        elements=lambda edge: edge.split()[:1],
+        help="absorber and edge, such as `Si K` (K, L1, L2, L3)",
+    )
+    k_weight: float = setting(0.0, least=0, help="power of k that the data carry")
+    e0: tuple[float, float] = setting(
+        (0.0, 0.0),
+        unit="eV",
+        fixed=True,
+        fitted=True,
+        help="shift of the edge energy E0, positive where it lies above that of the data: a number or bounds",
+    )
+    sigma2: tuple[float, float] = setting(
+        (0.0, 0.0),
+        unit="Å²",
+        fixed=True,
+        fitted=True,
+        help="mean square displacement along the bond that structures do not carry, exp(−2k²σ²): a number or bounds",
+    )
+    r_range: tuple[float, float] | None = setting(
+        None,
+        unit="Å",
+        fitted=True,
+        help="Fourier filter on model and data, without phase correction: 0.3–0.5 Å below true distances",
+    )
+    limit: float | None = setting(
+        None, unit="Å", above=0, help="distance beyond which no neighbour counts; the end of the table by default"
+    )
+    table: str | None = setting(None, file="scattering table", help="scattering table; by edge and elements by default")
+    broadening: float = setting(
+        0.0, unit="Å", least=0, help="standard deviation of distances by motion that structures do not carry"
+    )
+
+    def check(self, context: Context) -> ExafsSettings:
+        """The table of the edge among the elements filled in, where none is named."""
+        if self.table is not None or context.composition is None:
+            return self
+        near = context.folder / table_name(self.edge, context.composition)
+        found = near if context.beside and near.is_file() else None
+        return replace(self, table=str(found or find_table(self.edge, context.composition, context.where.strip("-"))))
+
+    def observable(self, kind: str, grid: Tensor, cells: Structures | None = None) -> Observable:
+        """k^w chi(k) on a grid (n,), 1/Å."""
+        if self.table is None:
+            raise InputError("kind exafs needs 'table'", "table", "name one, or the structures")
+        found = load_table(self.table)
+        if self.edge != found.edge:
+            what = f"the table is of the {found.edge} edge, not of {self.edge}"
+            raise InputError(what, self.table, "name the other table")
+        return Exafs(grid, found, self.k_weight, self.limit, broadening=self.broadening)
 
 
 class Exafs(PairObservable):

@@ -9,7 +9,6 @@ import torch
 from scipy.linalg import solve_banded
 from torch import Tensor
 
-from glass_ml.observables.base import RECIPROCAL_KINDS
 from glass_ml.observables.factors import neutron_lengths, xray_f0
 from glass_ml.observables.pairs import SPACING, PairHistograms, pair_histograms
 from glass_ml.structures.neighbours import Pairs
@@ -34,7 +33,7 @@ class PairObservable(ABC):
     """A spectrum that is affine in the pair histograms.
 
     Args:
-        kind: a key of `KINDS`.
+        kind: a key of `kinds()`.
         grid: points, (n,).
         spacing: largest distance between histogram nodes that this spectrum bears, Å.
     """
@@ -79,6 +78,7 @@ class WeightedPairs(PairObservable):
     def __init__(self, kind: str, grid: Tensor, radiation: str, spacing: float = SPACING):
         super().__init__(kind, grid, spacing)
         self.radiation = radiation
+        self.factors_at = torch.zeros(1)
         self._weights: dict[tuple, Tensor] = {}
         self._kernels: dict[tuple, tuple[Tensor, Tensor]] = {}
 
@@ -115,7 +115,7 @@ class WeightedPairs(PairObservable):
             return torch.ones(len(elements), 1)
         if self.radiation == "neutron":
             return neutron_lengths(elements)[:, None]
-        return xray_f0(elements, self.grid if self.kind in RECIPROCAL_KINDS else torch.zeros(1))
+        return xray_f0(elements, self.factors_at)
 
     def weighted(self, h: PairHistograms, sums: Tensor, volume: Tensor) -> tuple[Tensor, Tensor]:
         """sum_ab c_a c_b w_a w_b 4 pi rho int r^2 (g_ab - 1) K dr and <w>^2, both (S, n)."""

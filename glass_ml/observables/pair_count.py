@@ -3,18 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from glass_ml.errors import InputError
+from glass_ml.observables.base import Observable
+from glass_ml.observables.kinds import Kind, Settings, register, setting
 from glass_ml.observables.linear import PairObservable, spline_coefficients
 from glass_ml.observables.pairs import PairHistograms
-from glass_ml.observables.realspace import parse_pair
+from glass_ml.observables.realspace import R_AXIS, elements_in, pair_text, parse_pair
+from glass_ml.structures.state import Structures
 
 EDGE = 0.1
 """Distance over which a window opens and closes, Å, about its ends."""
+
+SPAN = (0.5, 6.0)
+
+
+@register(
+    Kind(
+        "pair-count", "Neighbours", R_AXIS, "neighbours per atom", "neighbours per atom up to r, or inside `between`",
+        "count", fixes="Coordination", span=SPAN,
+    ),
+)  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class PairCountSettings(Settings):
+    """Fields of a number of neighbours."""
+
+    pair: str = setting(parse=pair_text, elements=elements_in, help="`Si-O`: the O around each Si")
+    between: tuple[float, float] | None = setting(
+        None, unit="Å", help="window of distances, for one value; from 0 to each x by default"
+    )
+
+    def grid(self, low: float, high: float, points: int) -> Tensor:
+        """The end of the window, or the points from low to high."""
+        if self.between:
+            return torch.tensor(self.between[1:], dtype=torch.float64)
+        return super().grid(low, high, points)
+
+    def windows(self, grid: Tensor) -> list[tuple[float, float]]:
+        """The window of every point; raises InputError where there are several points for one."""
+        if self.between and len(grid) != 1:
+            raise InputError(f"{len(grid)} values for one window", "values", "give one value beside 'between'")
+        return [self.between] if self.between else [(0.0, high) for high in grid.tolist()]
+
+    def observable(self, kind: str, grid: Tensor, cells: Structures | None = None) -> Observable:
+        """The numbers, one for each window."""
+        return PairCount(self.windows(grid), self.pair)
+
+
+@register(
+    Kind(
+        "distance-window", "Distance window", R_AXIS, "depth (Å per atom)",
+        "depth of the pairs inside a forbidden window, Å per atom", "count", fixes="Coordination", span=SPAN,
+    ),
+)  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class WindowSettings(PairCountSettings):
+    """Fields of a forbidden window."""
+
+    between: tuple[float, float] = setting(unit="Å", help="the forbidden window of distances; x is its upper end")
+
+    def observable(self, kind: str, grid: Tensor, cells: Structures | None = None) -> Observable:
+        """The depth, for each window."""
+        return WindowDepth(self.windows(grid), self.pair)
 
 
 class PairCount(PairObservable):

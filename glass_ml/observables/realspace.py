@@ -2,19 +2,98 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from ase.data import atomic_numbers
 from torch import Tensor
 
 from glass_ml.errors import InputError
-from glass_ml.observables.base import Instrument
+from glass_ml.observables.base import WINDOWS, Instrument, Observable
 from glass_ml.observables.factors import BARN
+from glass_ml.observables.kinds import Kind, Settings, register, setting
 from glass_ml.observables.linear import WeightedPairs
 from glass_ml.observables.pairs import SPACING, PairHistograms, pair_types
+from glass_ml.structures.state import Structures
 
 RIPPLES = 6
 """How many periods 2 pi / qmax beyond the grid pairs are taken into the convolution with the termination."""
+
+RADIATIONS = ("xray", "neutron", "number")
+R_AXIS = "r (Å)"
+BROADENING = "standard deviation of distances by motion that structures do not carry"
+
+
+def parse_pair(text: str, where: str = "pair") -> tuple[int, int]:
+    """Two atomic numbers, ascending, of a text such as 'Si-O'.
+
+    Raises:
+        InputError: not two element symbols.
+    """
+    parts = text.split("-")
+    if len(parts) != 2 or any(p not in atomic_numbers or p == "X" for p in parts):
+        raise InputError(f"'{text}' is not a pair of elements", where, "write two symbols, such as Si-O")
+    a, b = sorted(atomic_numbers[p] for p in parts)
+    return a, b
+
+
+def pair_text(value: Any, where: str) -> str:
+    """The text itself, if it is a pair of elements."""
+    parse_pair(str(value), where)
+    return str(value)
+
+
+def elements_in(text: str) -> list[str]:
+    """The symbols that a text such as 'Si-O', 'Si-*' or 'O-Si-O' names."""
+    return text.removesuffix("-*").split("-")
+
+
+@register(Kind("gr", "g(r)", R_AXIS, "g(r)", "g(r), 1 at large r", "r", "x(y-1)"))
+@dataclass(frozen=True, kw_only=True)
+class RadialSettings(Settings):
+    """Fields of g(r)."""
+
+    pair: str | None = setting(
+        None,
+        parse=pair_text,
+        elements=elements_in,
+        help="one partial, such as `O-O`; all pairs by `radiation` otherwise",
+    )
+    radiation: str = setting(
+        "number", choices=RADIATIONS, help="weights of the elements: `number` weighs all atoms alike"
+    )
+    broadening: float = setting(0.0, unit="Å", least=0, help=BROADENING)
+
+    def observable(self, kind: str, grid: Tensor, cells: Structures | None = None) -> Observable:
+        """g(r) on a grid of distances (n,), Å."""
+        return RadialDistribution(grid, self.broadening, self.pair, self.radiation)
+
+
+@register(
+    Kind("pdf", "G(r)", R_AXIS, "G(r) (Å⁻²)", "G(r) = 4πρr (g − 1), Å⁻²", "r"),
+    Kind("dr", "D(r)", R_AXIS, "D(r) (barn Å⁻²)", "D(r) = ⟨b⟩² G(r) of Keen, barn Å⁻²", "r"),
+    Kind("tr", "T(r)", R_AXIS, "T(r) (barn Å⁻²)", "T(r) = D(r) + 4πρr ⟨b⟩², barn Å⁻²", "r"),
+)
+@dataclass(frozen=True, kw_only=True)
+class PairDistributionSettings(Settings):
+    """Fields of G(r), D(r) and T(r), which were transformed from data in Q."""
+
+    radiation: str | None = setting(
+        None, choices=RADIATIONS, help="weights of the elements: `xray` by default of `pdf`, `neutron` of `dr` and `tr`"
+    )
+    window: str = setting("none", choices=WINDOWS, help="in Q, of the transform: `lorch` or `none`")
+    qmin: float = setting(0.0, unit="1/Å", least=0, help="lower end of the Q-range that was transformed")
+    qmax: float | None = setting(None, unit="1/Å", above=0, help="upper end of it; without it no termination")
+    qdamp: float = setting(0.0, unit="1/Å", least=0, help="Gaussian resolution in Q: exp(−(r qdamp)²/2)")
+    qbroad: float = setting(0.0, least=0, help="peaks widen by qbroad r")
+    broadening: float = setting(0.0, unit="Å", least=0, help=BROADENING)
+
+    def observable(self, kind: str, grid: Tensor, cells: Structures | None = None) -> Observable:
+        """The function on a grid of distances (n,), Å."""
+        instrument = Instrument(self.qmin, self.qmax, self.qdamp, self.qbroad, self.window)
+        return PairDistribution(kind, grid, instrument, self.broadening, self.radiation)
 
 
 class RadialDistribution(WeightedPairs):
@@ -130,19 +209,6 @@ class PairDistribution(WeightedPairs):
             return total * BARN
         r = self.grid.to(total)
         return BARN * (total + 4 * np.pi * h.density[:, None] * r * mean)
-
-
-def parse_pair(text: str) -> tuple[int, int]:
-    """Two atomic numbers, ascending, of a text such as 'Si-O'.
-
-    Raises:
-        InputError: not two element symbols.
-    """
-    parts = text.split("-")
-    if len(parts) != 2 or any(p not in atomic_numbers or p == "X" for p in parts):
-        raise InputError(f"'{text}' is not a pair of elements", "pair", "write two symbols, such as Si-O")
-    a, b = sorted(atomic_numbers[p] for p in parts)
-    return a, b
 
 
 def _midpoints(low: float, high: float, n: int) -> tuple[np.ndarray, float]:

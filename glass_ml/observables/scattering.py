@@ -2,14 +2,106 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from torch import Tensor
 
-from glass_ml.observables.base import Instrument
+from glass_ml.errors import InputError
+from glass_ml.observables.base import WINDOWS, Instrument, Observable
 from glass_ml.observables.factors import BARN
+from glass_ml.observables.kinds import Context, Kind, Settings, register, setting
 from glass_ml.observables.linear import WeightedPairs
 from glass_ml.observables.pairs import SPACING, PairHistograms
-from glass_ml.observables.windows import real_space_window
+from glass_ml.observables.reciprocal import ReciprocalScattering
+from glass_ml.structures.state import Structures
+
+METHODS = ("sine", "reciprocal")
+Q_AXIS, Q_SPAN = "Q (1/Å)", (0.5, 20.0)
+FABER_ZIMAN = "(Faber-Ziman), 1 at large Q"
+
+
+@register(
+    Kind(
+        "xray-sq", "X-ray S(Q)", Q_AXIS, "S(Q)", f"S(Q) over ⟨f⟩² {FABER_ZIMAN}", "q", "x(y-1)", span=Q_SPAN,
+    ),
+    Kind("xray-fq", "X-ray F(Q)", Q_AXIS, "F(Q) (Å⁻¹)", "Q (S − 1) of X-rays, 1/Å", "q", span=Q_SPAN),
+    Kind(
+        "neutron-sq", "Neutron S(Q)", Q_AXIS, "S(Q)", f"S(Q) over ⟨b⟩² {FABER_ZIMAN}", "q", "x(y-1)", span=Q_SPAN,
+    ),
+    Kind(
+        "neutron-fq", "Neutron F(Q)", Q_AXIS, "F(Q) (barn/sr/atom)", "Keen's F(Q) = Σ c c b b (S_ab − 1), barn/sr/atom",
+        "q", "xy", span=Q_SPAN,
+    ),
+)  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class ScatteringSettings(Settings):
+    """Fields of the functions of Q."""
+
+    window: str | None = setting(
+        None,
+        choices=WINDOWS,
+        alone="none",
+        help="of the sine transform, in model and data alike: `lorch` (the default where data are compared) or `none`",
+    )
+    method: str = setting(
+        "sine",
+        choices=METHODS,
+        help="`sine`: transform of the pair histograms to half the cell; `reciprocal`: exact sum over the vectors of the "
+        "cell, without a window, for low Q",
+    )
+    limit: float | None = setting(
+        13.0,
+        unit="Å",
+        above=0,
+        alone=None,
+        help="largest upper limit of the sine transform, half the cell where that is smaller",
+    )
+    qdamp: float = setting(0.0, unit="1/Å", least=0, help="Gaussian resolution in Q: exp(−(r qdamp)²/2)")
+    broadening: float = setting(
+        0.0, unit="Å", least=0, help="standard deviation of distances by motion that structures do not carry"
+    )
+
+    @property
+    def shown_window(self) -> str:
+        """The window, the default of the method filled in."""
+        return self.window or ("lorch" if self.method == "sine" else "none")
+
+    def check(self, context: Context) -> ScatteringSettings:
+        """Refuse what the sum over reciprocal vectors does not have."""
+        if self.method == "reciprocal":
+            if self.shown_window != "none":
+                what = "the reciprocal-space sum has no window"
+                raise InputError(what, context.at("method"), "remove one of the two")
+            if self.broadening or self.qdamp:
+                what = "the reciprocal-space sum has neither broadening nor resolution"
+                raise InputError(what, context.at("method"), "remove 'broadening' and 'qdamp', or take 'sine'")
+        return self
+
+    def exact(self) -> ScatteringSettings:
+        """By the sum over reciprocal vectors."""
+        return replace(self, method="reciprocal", window=None, broadening=0.0, qdamp=0.0)
+
+    def observable(
+        self, kind: str, grid: Tensor, cells: Structures | None = None, end: float | None = None
+    ) -> Observable:
+        """The forward model; points without a reciprocal vector of `cells` are left out.
+
+        Args:
+            kind: which of the functions.
+            grid: Q, (n,), 1/Å.
+            cells: gives the cells.
+            end: last Q of data that are seen through the window, too.
+        """
+        if self.check(Context()).method == "reciprocal":
+            return ReciprocalScattering(kind, grid, cells)
+        instrument = Instrument(qmax=end, qdamp=self.qdamp, window=self.shown_window)
+        return Scattering(kind, grid, instrument, self.reach_in(cells) if cells else self.limit, self.broadening)
+
+    def reach_in(self, cells: Structures) -> float:
+        """Upper limit of the sine transform in these cells, Å."""
+        half_width = float(cells.half_width.min())
+        return min(half_width * (1 - 1e-6), self.limit or half_width)  # below the rounding of float32 cells
 
 
 class Scattering(WeightedPairs):
@@ -39,6 +131,7 @@ class Scattering(WeightedPairs):
     ):
         q_max = max(float(grid.max()), 1.0)
         super().__init__(kind, grid, kind.split("-")[0], min(SPACING, 0.5 / q_max))
+        self.factors_at = grid
         self.instrument = instrument or Instrument()
         self.limit = limit
         self.broadening = broadening
@@ -78,3 +171,19 @@ class Scattering(WeightedPairs):
             return total * BARN
         structure = total / mean
         return self.grid.to(structure) * structure if self.kind == "xray-fq" else structure + 1
+
+
+def real_space_window(r: np.ndarray, limit: float, name: str) -> np.ndarray:
+    """Weight of g(r) - 1 at r (Å): 'lorch' is sin(pi r/L)/(pi r/L), 'none' is 1; both zero beyond L = `limit`.
+
+    'none' falls to zero over the last 0.1 Å, so that a spectrum stays smooth in the positions.
+    Source: Lorch, J. Phys. C 2, 229 (1969).
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name == "lorch":
+        return np.where(r < limit, np.sinc(r / limit), 0.0)
+    if name == "none":
+        return 0.5 * (1 + np.cos(np.pi * np.clip((r - limit + 0.1) / 0.1, 0, 1)))
+    raise InputError(f"unknown window '{name}'", "window", f"one of {', '.join(WINDOWS)}")

@@ -1,4 +1,4 @@
-"""A learned spectrum per atom: invariants of the environment, a few rounds of messages, an ensemble for the doubt.
+"""A learned spectrum per atom: invariants of the environment, rounds of messages, an ensemble for the uncertainty.
 
 A member of the ensemble turns the fixed densities A_lm of `environments` into invariants by learned products,
 
@@ -176,7 +176,7 @@ class Scales(NamedTuple):
 
 
 class Surrogate(nn.Module):
-    """An ensemble of members with their scales and the calibration of their doubt.
+    """An ensemble of members with their scales and the calibration of their uncertainty.
 
     Args:
         absorber: atomic number of the element whose atoms have spectra.

@@ -3,16 +3,65 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from glass_ml.errors import InputError
+from glass_ml.observables.base import Observable
+from glass_ml.observables.kinds import Context, Kind, Settings, register, setting
 from glass_ml.observables.surrogate import Surrogate
-from glass_ml.observables.surrogate_files import load_surrogate
+from glass_ml.observables.surrogate_files import WEIGHTS, is_surrogate, load_surrogate, read_surrogate_card
 from glass_ml.structures.harmonics import gather_sum
 from glass_ml.structures.state import Structures
+
+
+@register(
+    Kind(
+        "xanes", "XANES", "E (eV)", "absorption", "absorption near one edge, as its [surrogate](xanes.md) was trained",
+        span=(0.0, float("inf")),
+    ),
+)  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class XanesSettings(Settings):
+    """Fields of XANES."""
+
+    surrogate: str = setting(file="surrogate", help="folder of the model, relative to the target or to the current one")
+
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """The weights of the surrogate, with their role."""
+        return (("surrogate", str(Path(self.surrogate) / WEIGHTS)),)
+
+    def check(self, context: Context) -> XanesSettings:
+        """See that the folder holds a surrogate for these elements."""
+        if not is_surrogate(self.surrogate):
+            mend = "train one: glass-ml train NAME --observable xanes; or dvc pull"
+            raise InputError(f"no surrogate in '{Path(self.surrogate).name}'", context.at("surrogate"), mend)
+        if context.composition is None:
+            return self
+        card = read_surrogate_card(self.surrogate)
+        known, absorber = [chemical_symbols[z] for z in card["elements"]], chemical_symbols[card["absorber"]]
+        unknown = [symbol for symbol in context.composition if symbol not in known]
+        if unknown or absorber not in context.composition:
+            where, others = (
+                f"'{Path(self.surrogate).name}' is for {absorber} among {', '.join(known)}",
+                context.composition,
+            )
+            what = f"the surrogate in {where}, not for {', '.join(others)}"
+            raise InputError(what, context.at("surrogate"), "choose another")
+        return self
+
+    def grid(self, low: float, high: float, points: int) -> Tensor:
+        """The surrogate's own energies from low to high."""
+        own = load_surrogate(self.surrogate).energies.double()
+        return own[(own >= low) & (own <= high)]
+
+    def observable(self, kind: str, grid: Tensor, cells: Structures | None = None) -> Observable:
+        """The mean spectrum at energies (n,)."""
+        return Xanes(self.surrogate, grid)
 
 
 class Xanes:
@@ -75,8 +124,8 @@ class Xanes:
         surrogate = self._surrogate(structures)
         mask = surrogate.absorbers(structures)
         components = surrogate.components(surrogate.environments(structures))[:, mask]
-        doubt = self._spread(components) * self.surrogate.calibration[0]
-        return self._spectra(components.mean(0)), doubt
+        error = self._spread(components) * self.surrogate.calibration[0]
+        return self._spectra(components.mean(0)), error
 
     def uncertainty(self, structures: Structures) -> Tensor:
         """Standard deviation of the surrogate's error of every system's spectrum, (S, n).
@@ -112,7 +161,7 @@ class Xanes:
             beyond = (self.outside(structures) > 1).to(structures.positions)
             count = torch.bincount(system, minlength=structures.n_systems)
             share = gather_sum(beyond, system, structures.n_systems) / count
-            return {"outside": share, "doubt": self.uncertainty(structures).square().mean(-1).sqrt()}
+            return {"outside": share, "uncertainty": self.uncertainty(structures).square().mean(-1).sqrt()}
 
     def jacobian(self, structures: Structures) -> Tensor:
         """Derivative of each system's spectrum in the positions of its own atoms, (n, N, 3).

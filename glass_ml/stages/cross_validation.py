@@ -13,6 +13,7 @@ import yaml
 from glass_ml.errors import InputError
 from glass_ml.files import write_json, write_text
 from glass_ml.measurements.target import Target, load_target
+from glass_ml.observables.kinds import find_kind
 from glass_ml.stages.invert import invert
 from glass_ml.stages.sync import record
 from glass_ml.tracking.cross_validation import RESULT
@@ -68,11 +69,10 @@ def _write_without(
     changed = copy.deepcopy(dict(content))
     for entry, measurement in zip(changed["measurements"], target.measurements, strict=False):
         entry["name"] = measurement.name
-        entry |= {
-            role: str(Path(getattr(measurement, role)).resolve())
-            for role in ("file", "table", "surrogate")
-            if entry.get(role)
-        }
+        own = find_kind(measurement.kind).fields
+        files = {key: getattr(measurement.settings, key) for key, f in own.items() if f.metadata["setting"].file}
+        files["file"] = measurement.file
+        entry |= {key: str(Path(path).resolve()) for key, path in files.items() if entry.get(key)}
         if measurement.name == left_out:
             entry["use"] = "validate"
     slug = "all" if left_out is None else f"without-{number}-" + re.sub(r"[^\w.-]+", "-", left_out).strip("-")

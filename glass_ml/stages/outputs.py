@@ -43,9 +43,9 @@ def compare_with_target(target: Target, structures: Structures, sampling: Sampli
 def measurement_entries(target: Target) -> list[dict[str, str]]:
     """What the lineage keeps of every file that a target's measurements rest on."""
     return [
-        measurement_entry(m.name if role == "data" else f"{m.name}: {role}", m.kind, m.use, file)
+        measurement_entry(m.name if f.role == "data" else f"{m.name}: {f.role}", m.kind, m.use, f.path, sha256=f.sha256)
         for m in target.measurements
-        for role, file in m.files
+        for f in m.files
     ]
 
 
@@ -58,7 +58,7 @@ def check_copies(target: Target, out: Path) -> None:
     """
     copies = {"target.yaml": target.path}
     for measurement in target.measurements:
-        for role, file in measurement.files:
+        for role, file, _ in measurement.files:
             source, copy = _copied(role, file, out)
             if copy.name in WRITTEN:
                 raise InputError(f"a result of the inversion has the name '{copy.name}', too", str(source), "rename it")
@@ -147,7 +147,7 @@ def write_inversion(
     write_frames(out / "structures.extxyz", stamp(to_atoms(structures), lineage))
     write_text(out / "target.yaml", target.path.read_text(encoding="utf-8"))
     for measurement in target.measurements:
-        for role, file in measurement.files:
+        for role, file, _ in measurement.files:
             source, copy = _copied(role, file, out)
             if copy.resolve() == source.resolve():
                 continue

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from glass_ml.errors import InputError
 from glass_ml.files import write_text
-from glass_ml.observables.base import KINDS, RECIPROCAL_KINDS
-from glass_ml.observables.registry import make_observable
-from glass_ml.observables.scattering_table import find_table
+from glass_ml.observables.kinds import Context, find_kind
 from glass_ml.structures.io import from_atoms, read_frames
 from glass_ml.structures.random import generator
 from glass_ml.structures.state import Structures
@@ -25,7 +23,7 @@ BROADENING = 0.05
 
 
 @dataclass(frozen=True)
-class Hidden:
+class Reference:
     """The structures behind simulated data.
 
     Attributes:
@@ -39,7 +37,7 @@ class Hidden:
     label: str
 
 
-def hidden_structures(source: Path, quenches: Sequence[int] = ()) -> Hidden:
+def reference_structures(source: Path, quenches: Sequence[int] = ()) -> Reference:
     """Read the structures that data are simulated from: those of some melt-quenches, counted from 0, or of all.
 
     Raises:
@@ -56,24 +54,21 @@ def hidden_structures(source: Path, quenches: Sequence[int] = ()) -> Hidden:
         frames = [a for k, a in enumerate(frames) if a.info.get("quench", k) in chosen]
     composition = dict(frames[0].symbols.formula.reduce()[0].count())
     label = f"simulated from {source.as_posix()}, mean of {len(frames)} frames at 300 K"
-    return Hidden(from_atoms(frames), composition, label)
+    return Reference(from_atoms(frames), composition, label)
 
 
-def simulate(entry: Mapping[str, Any], grid: Tensor, hidden: Hidden) -> tuple[Tensor, Tensor]:
-    """Points and mean spectrum of hidden structures, (n,) each, for the measurement `entry` of a TARGET.yaml.
+def simulate(entry: Mapping[str, Any], grid: Tensor, reference: Reference) -> tuple[Tensor, Tensor]:
+    """Points and mean spectrum of reference structures, (n,) each, for the measurement `entry` of a TARGET.yaml.
 
     A function of Q is summed over the cells' own reciprocal vectors, without a window, which the comparison would then
     apply twice; points that have none are left out.
     """
-    options = {key: value for key, value in entry.items() if key in ("radiation", "broadening", "k_weight", "triplet")}
-    options |= {key: entry[key] for key in ("cutoff", "width", "pair") if key in entry}
-    if entry["kind"] in RECIPROCAL_KINDS:
-        options |= {"method": "reciprocal", "cells": hidden.structures}
-    if entry["kind"] == "exafs":
-        options["table"] = find_table(entry["edge"], hidden.composition)
-    model = make_observable(entry["kind"], grid, **options)
+    kind, context = find_kind(entry["kind"]), Context(entry.get("name", ""), reference.composition)
+    own = {key: value for key, value in entry.items() if key in kind.fields}
+    settings = kind.check(kind.build(own, context, alone=True).exact(), context)
+    model = settings.observable(kind.name, grid, reference.structures)
     with torch.no_grad():
-        return model.grid, model.forward(hidden.structures).mean(0)
+        return model.grid, model.forward(reference.structures).mean(0)
 
 
 def with_noise(y: Tensor, sigma: float, seed: int, *names: str) -> Tensor:
@@ -84,16 +79,16 @@ def with_noise(y: Tensor, sigma: float, seed: int, *names: str) -> Tensor:
 def write_spectrum(path: Path, kind: str, label: str, x: Tensor, y: Tensor) -> None:
     """Write a spectrum as two columns with a header that says what it is."""
     rows = "\n".join(f"{a:.4f},{b:.6f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
-    write_text(path, f"# {kind}, {label}\n# {KINDS[kind][0]},{kind}\n{rows}\n")
+    write_text(path, f"# {kind}, {label}\n# {find_kind(kind).x},{kind}\n{rows}\n")
 
 
-def write_simulated_target(folder: Path, system: str, hidden: Hidden, entries: list[dict[str, Any]]) -> Path:
+def write_simulated_target(folder: Path, system: str, reference: Reference, entries: list[dict[str, Any]]) -> Path:
     """Write the `target.yaml` that lists simulated measurements; returns its path."""
     content = {
         "system": system,
-        "composition": hidden.composition,
-        "density": round(float(hidden.structures.density.mean()), 6),
-        "note": f"Not measured: {hidden.label}.",
+        "composition": reference.composition,
+        "density": round(float(reference.structures.density.mean()), 6),
+        "note": f"Not measured: {reference.label}.",
         "measurements": entries,
     }
     write_text(folder / "target.yaml", yaml.safe_dump(content, sort_keys=False, width=120))

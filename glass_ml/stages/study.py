@@ -1,4 +1,4 @@
-"""Stage `study`: which probe knows most. Hidden structures are inverted from every probe, alone and together.
+"""Stage `study`: which probe knows most. Reference structures are inverted from every probe, alone and together.
 
 Each inversion has the same prior, budget and seeds; they differ in which simulated measurements are fitted. All of
 them are then scored on every spectrum and on what no probe measures: coordination, angles, rings.
@@ -31,8 +31,8 @@ from glass_ml.stages.outputs import measurement_entries
 from glass_ml.stages.params import StudyConfig, system_config
 from glass_ml.stages.probes import (
     BROADENING,
-    Hidden,
-    hidden_structures,
+    Reference,
+    reference_structures,
     simulate,
     with_noise,
     write_simulated_target,
@@ -62,7 +62,7 @@ class Probe:
 
 
 def complementarity(system: str, *, progress: bool = True) -> dict[str, Any]:
-    """Invert the hidden structures of a system from no, every single, every two and all probes; returns the result.
+    """Invert the reference structures of a system from no, every single, every two and all probes; returns the result.
 
     Finished inversions of an interrupted study are kept. `studies/SYSTEM/results` receives `complementarity.json`, its
     heat map (.png) and what it says (.md); the ensembles, with their lineage, lie beside it.
@@ -73,8 +73,8 @@ def complementarity(system: str, *, progress: bool = True) -> dict[str, Any]:
     config = system_config(system, tuned=False)  # the same study, whatever a sweep has found
     study = config.study
     folder = FOLDER / system
-    hidden = hidden_structures(Path("data") / system / (study.reference or config.target.reference))
-    probes, target_file = make_probes(system, study, hidden, folder)
+    reference = reference_structures(Path("data") / system / (study.reference or config.target.reference))
+    probes, target_file = make_probes(system, study, reference, folder)
     target = load_target(target_file)
     model = resolve_model(None, system)
     sampling = replace(config.sampling, schedule=replace(config.sampling.schedule, steps=study.steps))
@@ -90,7 +90,7 @@ def complementarity(system: str, *, progress: bool = True) -> dict[str, Any]:
         )
         for fitted, uses, structures in zip(choices, targets, ensembles, strict=True):
             _keep(folder / "ensembles", fitted, uses, structures, model, sampling, study)
-        rows = _score(target, choices, ensembles, hidden.structures)
+        rows = _score(target, choices, ensembles, reference.structures)
         for row in rows:
             _record(parent, system, row, key)
         result = {
@@ -99,7 +99,7 @@ def complementarity(system: str, *, progress: bool = True) -> dict[str, Any]:
             "model_uri": model.uri,
             "settings": as_mapping(study),
             "probes": {p.name: list(p.measurements) for p in probes},
-            "floor": summary(floor(hidden.structures)),
+            "floor": summary(floor(reference.structures)),
             "rows": rows,
         }
         _write_results(folder / "results", result)
@@ -108,7 +108,7 @@ def complementarity(system: str, *, progress: bool = True) -> dict[str, Any]:
     return result
 
 
-def make_probes(system: str, study: StudyConfig, hidden: Hidden, folder: Path) -> tuple[list[Probe], Path]:
+def make_probes(system: str, study: StudyConfig, reference: Reference, folder: Path) -> tuple[list[Probe], Path]:
     """Write the simulated spectrum of every probe and the target that lists them; returns the probes and its path."""
     grids = {
         "gr": torch.arange(20, round(study.r_max / 0.05) + 1, dtype=torch.float64) * 0.05,
@@ -126,17 +126,17 @@ def make_probes(system: str, study: StudyConfig, hidden: Hidden, folder: Path) -
     entries, members = [], dict[str, list[str]]()
     for name, entry in planned:
         label = " ".join([name, *(str(entry[part]) for part in ("edge", "triplet") if part in entry)])
-        x, y = simulate(entry, grids.get(entry["kind"], grids["q"]), hidden)
+        x, y = simulate(entry, grids.get(entry["kind"], grids["q"]), reference)
         sigma = study.noise * float(y.max() - y.min())
         file = f"{label.replace(' ', '-').replace('(', '').replace(')', '')}.csv"
         write_spectrum(
-            folder / file, entry["kind"], f"{hidden.label}, noise {sigma:.3g}", x,
+            folder / file, entry["kind"], f"{reference.label}, noise {sigma:.3g}", x,
             with_noise(y, sigma, study.seed, "study", system, label),
         )  # fmt: skip
         entries.append({"file": file, "name": label, "sigma": float(f"{sigma:.4g}"), **entry})
         members.setdefault(name, []).append(label)
     probes = [Probe(name, tuple(labels)) for name, labels in members.items()]
-    return probes, write_simulated_target(folder, system, hidden, entries)
+    return probes, write_simulated_target(folder, system, reference, entries)
 
 
 def subsets(probes: Sequence[Probe]) -> list[tuple[Probe, ...]]:
@@ -207,14 +207,14 @@ def _keep(
 
 
 def _score(
-    target: Target, choices: Sequence[Sequence[Probe]], ensembles: Sequence[Structures], hidden: Structures
+    target: Target, choices: Sequence[Sequence[Probe]], ensembles: Sequence[Structures], reference: Structures
 ) -> list[dict[str, Any]]:
     """Every spectrum and every unfitted descriptor of each ensemble, mean and spread over its structures."""
     joined = concatenate(list(ensembles))
     with torch.no_grad():
         fits = build_likelihood(target, joined).compare(joined).measurements
     spectra = {m.name: m.r_factors.double().numpy() for m in fits}
-    descriptors = compare(joined, hidden)
+    descriptors = compare(joined, reference)
     rows, first = [], 0
     for fitted, structures in zip(choices, ensembles, strict=True):
         own = slice(first, first + structures.n_systems)

@@ -10,7 +10,7 @@ import torch
 from glass_ml.stages.params import system_config
 from glass_ml.stages.probes import (
     BROADENING,
-    hidden_structures,
+    reference_structures,
     simulate,
     with_noise,
     write_simulated_target,
@@ -21,7 +21,7 @@ from glass_ml.stages.probes import (
 def make_target(system: str) -> Path:
     """Write `targets/SYSTEM/target.yaml` and the two simulated spectra it names; returns the folder."""
     config = system_config(system).target
-    hidden = hidden_structures(Path("data") / system / config.reference)
+    reference = reference_structures(Path("data") / system / config.reference)
     folder = Path("targets") / system
     fitted = {
         "file": "gr.csv",
@@ -33,12 +33,12 @@ def make_target(system: str) -> Path:
     }
     held_out = {"file": "held-out.csv", "kind": config.validate, "name": "held out", "use": "validate", "sigma": 0.05}
     r = torch.arange(20, round(config.r_max / 0.05) + 1, dtype=torch.float64) * 0.05
-    r, g = simulate(fitted, r, hidden)
-    noise = f"{config.radiation}-weighted, {hidden.label}, noise {config.noise}"
+    r, g = simulate(fitted, r, reference)
+    noise = f"{config.radiation}-weighted, {reference.label}, noise {config.noise}"
     write_spectrum(folder / "gr.csv", "gr", noise, r, with_noise(g, config.noise, 0, "target", system))
     q = torch.arange(config.q_range[0], config.q_range[1], 0.1, dtype=torch.float64)
-    write_spectrum(folder / "held-out.csv", config.validate, hidden.label, *simulate(held_out, q, hidden))
-    write_simulated_target(folder, system, hidden, [fitted, held_out])
+    write_spectrum(folder / "held-out.csv", config.validate, reference.label, *simulate(held_out, q, reference))
+    write_simulated_target(folder, system, reference, [fitted, held_out])
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Stage `tune`: a sweep of sampling settings on hidden structures, or of training settings; resumable, in processes."""
+"""Stage `tune`: a sweep of sampling settings on reference structures, or of training settings; resumable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from glass_ml.priors.dataset import StructureFile
 from glass_ml.sampling.schedules import noise_levels
 from glass_ml.stages.params import PARAMS, StudyConfig, SystemConfig, system_config
 from glass_ml.stages.prepare import prepare
-from glass_ml.stages.probes import hidden_structures
+from glass_ml.stages.probes import reference_structures
 from glass_ml.stages.study import Probe, make_probes
 from glass_ml.tracking.data import data_identity
 from glass_ml.tracking.lineage import canonical_json, model_sha256
@@ -171,8 +171,9 @@ def _references(system: str, targets: dict[str, TuningTarget]) -> dict[str, str]
 
 def _tables(items: Sequence[Item]) -> dict[str, str]:
     """Scattering table -> checksum, of those in use: a project may have its own in the place of the package's."""
-    files = {m.table for item in items for m in (*item.target.measurements, *item.judge.measurements) if m.table}
-    return {Path(file).name: sha256_file(file) for file in sorted(files)}
+    measurements = (m for item in items for m in (*item.target.measurements, *item.judge.measurements))
+    tables = {(f.path, f.sha256) for m in measurements for f in m.files if f.role == "scattering table"}
+    return {Path(path).name: sha256 for path, sha256 in sorted(tables)}
 
 
 def _prior_plan(system: str, trials: int | None, workers: int | None, storage: str | None) -> Plan:
@@ -227,16 +228,16 @@ def make_items(
         raise InputError("nothing to invert", where, "declare at least one target, and one seed")
     parts = []
     for number, (name, target) in enumerate(targets.items()):
-        hidden = hidden_structures(Path("data") / system / target.reference, target.quenches)
+        reference = reference_structures(Path("data") / system / target.reference, target.quenches)
         place = folder / f"{number}"
-        probes, file = make_probes(system, study, hidden, place)
-        _, exact = make_probes(system, replace(study, noise=EXACT), hidden, place / "exact")
+        probes, file = make_probes(system, study, reference, place)
+        _, exact = make_probes(system, replace(study, noise=EXACT), reference, place / "exact")
         if set(target.fit) & set(target.validate):
             raise InputError("a probe is fitted and held out", f"{where}.{name}", "name it once")
         fit = _of_probes(load_target(file), probes, target.fit, "fit", f"{where}.{name}.fit")
         judge = _of_probes(load_target(exact), probes, target.validate, "validate", f"{where}.{name}.validate")
-        parts.append((name, fit, judge, hidden.structures))
-    return tuple(Item(name, seed, fit, judge, hidden) for seed in seeds for name, fit, judge, hidden in parts)
+        parts.append((name, fit, judge, reference.structures))
+    return tuple(Item(name, seed, fit, judge, reference) for seed in seeds for name, fit, judge, reference in parts)
 
 
 def _of_probes(target: Target, probes: Sequence[Probe], names: Sequence[str], use: str, where: str) -> Target:

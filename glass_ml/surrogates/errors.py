@@ -1,4 +1,4 @@
-"""What held-out structures say of a surrogate: errors per atom and per cell, and what its doubt is worth."""
+"""What held-out structures say of a surrogate: errors per atom and per cell, and what its uncertainty is worth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training of a surrogate: held-out folds, their errors and the calibration of the doubt, then all the data."""
+"""One training of a surrogate: held-out folds, their errors and calibrated uncertainty, then all the data."""
 
 from __future__ import annotations
 

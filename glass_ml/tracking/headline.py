@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glass_ml.analysis.verdict import QUESTIONS, verdict
-from glass_ml.observables.base import COUNTED_KINDS
+from glass_ml.observables.kinds import has_role
 from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.runs import Run
 
@@ -33,7 +33,7 @@ def inversion_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     measurements = metrics.get("measurements", {}).values()
     for name, use in (("fit", "fit"), ("held_out", "validate")):
         chosen = [m for m in measurements if m.get("use", "fit") == use]
-        spectra = [m for m in chosen if m.get("kind") not in COUNTED_KINDS]
+        spectra = [m for m in chosen if not has_role(m.get("kind"), "count")]
         found[f"{name}.r"] = _worst(m["r_factor"] for m in spectra if "r_factor" in m)
         found[f"{name}.chi2"] = _worst(m["chi2_reduced"] for m in chosen if "chi2_reduced" in m)
     means = {k: float(v["mean"]) for k, v in metrics.get("structure", {}).items()}

@@ -137,9 +137,11 @@ def structure_sha256(atoms: Atoms) -> str:
 
 
 def measurement_entry(
-    name: str, kind: str, use: str, file: Path | str, root: Path | str | None = None
+    name: str, kind: str, use: str, file: Path | str, root: Path | str | None = None, *, sha256: str = ""
 ) -> dict[str, str]:
     """What the lineage keeps of one measurement; a file of the project or of the package is named relative to it.
+
+    `sha256` is the checksum of the file, where it is known.
 
     Raises:
         InputError: there is no such file.
@@ -149,7 +151,7 @@ def measurement_entry(
         raise InputError("no such measurement", str(file), "check the path")
     own = next((folder for folder in (root, PACKAGE) if path.is_relative_to(folder)), None)
     shown = path.relative_to(PACKAGE.parent if own == PACKAGE else own).as_posix() if own else str(path)
-    return {"name": name, "kind": kind, "use": use, "file": shown, "sha256": sha256_file(path)}
+    return {"name": name, "kind": kind, "use": use, "file": shown, "sha256": sha256 or sha256_file(path)}
 
 
 def make_lineage(

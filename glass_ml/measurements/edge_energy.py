@@ -1,7 +1,7 @@
-"""What an EXAFS analysis leaves open: the energy of the threshold and the thermal motion, fitted inside bounds.
+"""What an EXAFS analysis leaves open: the edge energy E0 and the thermal motion, fitted inside bounds.
 
-Data whose threshold was put at E0 belong, at their k, to k' = sqrt(k^2 - c dE0) of the model; sigma^2 damps it by
-exp(-2 k'^2 sigma^2). Both are maps of the model's chi(k) from one grid to another, linear in it, so that no pair is
+Data whose edge energy was taken to be E0 belong, at their k, to k' = sqrt(k^2 - c dE0) of the model; sigma^2 damps it
+by exp(-2 k'^2 sigma^2). Both are maps of the model's chi(k) from one grid to another, linear in it, so that no pair is
 counted twice to fit them.
 """
 
@@ -33,7 +33,7 @@ class Open:
     """Bounds of what is fitted besides scale and offset; equal bounds fix a value.
 
     Attributes:
-        e0: shift of the threshold, eV: positive where it lies above the one that the data were given.
+        e0: shift of the edge energy, eV: positive where it lies above the one that the data were given.
         sigma2: mean square displacement along the bond that the structures do not carry, Å^2.
     """
 
@@ -46,7 +46,7 @@ class Open:
         return self.e0 == self.sigma2 == (0.0, 0.0)
 
 
-class Threshold:
+class EdgeEnergy:
     """The map from the model on its own grid to the data's, for every shift and damping inside bounds.
 
     Args:
@@ -136,20 +136,20 @@ class _Misfit:
 
     def __init__(
         self,
-        threshold: Threshold,
+        edge: EdgeEnergy,
         model: Tensor,
         target: Tensor,
         variance: Tensor,
         scale: tuple[float, float],
         offset: tuple[float, float],
     ):
-        self.threshold, self.target, self.variance = threshold, target, variance
+        self.edge, self.target, self.variance = edge, target, variance
         self.scale, self.offset = scale, offset
-        self._spline = CubicSpline(threshold.grid.numpy(), (model / threshold.grid.pow(threshold.k_weight)).numpy())
+        self._spline = CubicSpline(edge.grid.numpy(), (model / edge.grid.pow(edge.k_weight)).numpy())
 
     def __call__(self, e0: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
         """Chi-square, (E, D)."""
-        own = self.threshold
+        own = self.edge
         k = torch.stack([own._true_k(float(e)) for e in e0])
         damping = torch.exp(-2 * k.square()[:, None] * torch.as_tensor(sigma2, dtype=torch.float64)[:, None])
         seen = damping * (own.k.pow(own.k_weight) * torch.from_numpy(self._spline(k.numpy())))[:, None]
