@@ -13,17 +13,19 @@ import glass_ml
 
 ROOT = Path(glass_ml.__file__).parent
 BASE = {"units", "config", "errors", "files"}
+LIGHT = BASE | {"settings"}
 PLATFORM = {"tracking", "tuning", "stages"}
 SCIENCE = {"structures", "observables", "measurements", "sampling", "analysis"}
 ALLOWED = {
+    "settings": BASE,
     "structures": BASE,
-    "observables": BASE | {"structures"},
-    "measurements": BASE | {"structures", "observables"},
-    "sampling": BASE | {"structures", "observables", "measurements"},
-    "analysis": BASE | SCIENCE,
+    "observables": LIGHT | {"structures"},
+    "measurements": LIGHT | {"structures", "observables"},
+    "sampling": LIGHT | {"structures", "observables", "measurements"},
+    "analysis": LIGHT | SCIENCE,
     "simulation": {"units", "errors", "files", "structures"},
-    "priors": BASE | {"structures"},
-    "surrogates": BASE | {"structures", "observables", "priors"},
+    "priors": LIGHT | {"structures"},
+    "surrogates": LIGHT | {"structures", "observables", "priors"},
 }
 LIGHTNING = {
     "priors/module.py",
@@ -104,6 +106,17 @@ def test_inversion_runs_without_the_platform():
         "import sys, glass_ml.sampling.run, glass_ml.priors.checkpoint, glass_ml.cli.main\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}"
         " & {'pytorch_lightning', 'lightning', 'mlflow', 'dvc', 'optuna', 'wandb', 'matplotlib'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_settings_are_light():
+    """A fresh interpreter that has read params.yaml has loaded neither torch nor a library of the platform."""
+    code = (
+        "import sys, glass_ml.settings.recipe\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}"
+        " & {'torch', 'numpy', 'ase', 'pytorch_lightning', 'mlflow', 'dvc', 'optuna', 'wandb', 'matplotlib'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

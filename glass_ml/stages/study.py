@@ -24,11 +24,11 @@ from glass_ml.files import sha256_text, write_json, write_text
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.sampling.config import SamplingConfig
 from glass_ml.sampling.protocols import Denoiser
 from glass_ml.sampling.run import Replicas, run_inversions
+from glass_ml.settings.recipe import StudyConfig, system_config
+from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.outputs import measurement_entries
-from glass_ml.stages.params import StudyConfig, system_config
 from glass_ml.stages.probes import (
     BROADENING,
     Hidden,

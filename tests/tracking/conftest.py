@@ -24,8 +24,8 @@ def write_prior(folder, seed=0, **card):
     import torch
 
     from glass_ml.priors.checkpoint import save_prior
-    from glass_ml.priors.network import NetworkConfig
     from glass_ml.priors.prior import Prior
+    from glass_ml.settings.prior import NetworkConfig
 
     torch.manual_seed(seed)
     prior = Prior((14,), NetworkConfig(features=8, layers=1, channels=2, radial=4))
