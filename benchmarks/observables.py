@@ -38,6 +38,7 @@ from typing import Any
 import torch
 from baselines import dense
 from baselines.score import load, save
+from glass_ml.observables.registry import make_observable
 from timed import apart, machine, reset_peak, resident, wall_and_core
 from torch import Tensor
 
@@ -46,7 +47,6 @@ from glass_ml.files import atomic_path, write_json
 from glass_ml.measurements.measurement import Measurement
 from glass_ml.observables.base import KINDS, RECIPROCAL_KINDS, Instrument
 from glass_ml.observables.linear import PairObservable
-from glass_ml.observables.registry import make_observable
 from glass_ml.observables.scattering_table import find_table, load_table
 from glass_ml.structures.neighbours import neighbour_pairs
 from glass_ml.structures.packing import random_packing

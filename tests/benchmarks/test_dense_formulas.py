@@ -3,9 +3,9 @@
 import baselines.dense as dense
 import pytest
 import torch
+from glass_ml.observables.registry import make_observable
 
 from glass_ml.observables.base import Instrument
-from glass_ml.observables.registry import make_observable
 from glass_ml.observables.scattering_table import find_table, load_table
 from glass_ml.structures.packing import random_packing
 from glass_ml.structures.random import generator

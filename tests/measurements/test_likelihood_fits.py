@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from glass_ml.observables.registry import make_observable
+from glass_ml.observables.windows import real_space_window
 from model_silicon import disordered_silicon
 from scipy.optimize import lsq_linear
 
@@ -12,9 +14,7 @@ from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
 from glass_ml.measurements.window import extrapolate_low_q, through_window
 from glass_ml.observables.base import Instrument
-from glass_ml.observables.registry import make_observable
 from glass_ml.observables.scattering import Scattering
-from glass_ml.observables.windows import real_space_window
 from glass_ml.structures.neighbours import neighbour_pairs
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase.build import bulk
 from ase.io import write
+from glass_ml.observables.registry import make_observable
 
 from glass_ml.cli.main import main
 from glass_ml.measurements.conventions import convert
@@ -14,7 +15,6 @@ from glass_ml.measurements.inspection import inspect
 from glass_ml.measurements.readers import read_spectrum
 from glass_ml.measurements.target import load_target
 from glass_ml.observables.base import Instrument
-from glass_ml.observables.registry import make_observable
 from glass_ml.structures.io import from_atoms, to_atoms
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from glass_ml.measurements.threshold import Open, Threshold, fourier_filter
 from model_silicon import disordered_silicon
 from scipy.optimize import minimize
 
 from glass_ml.measurements.comparison import solve_scale_offset
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
-from glass_ml.measurements.threshold import Open, Threshold, fourier_filter
 from glass_ml.observables.exafs import Exafs
 from glass_ml.observables.scattering_table import find_table, load_table
 from glass_ml.units import EV_TO_K2

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from glass_ml.observables.registry import make_observable
 
 from glass_ml.observables.base import KINDS, Instrument
-from glass_ml.observables.registry import make_observable
 from glass_ml.observables.scattering_table import find_table
 
 Q = torch.linspace(0.5, 12.0, 6, dtype=torch.float64)

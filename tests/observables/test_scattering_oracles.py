@@ -10,13 +10,13 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from glass_ml.observables.registry import make_observable
 from model_crystals import crystal, thermal
 
 from glass_ml.errors import InputError
 from glass_ml.observables.base import Instrument
 from glass_ml.observables.factors import neutron_length, neutron_lengths, xray_f0
 from glass_ml.observables.reciprocal import ReciprocalScattering
-from glass_ml.observables.registry import make_observable
 from glass_ml.structures.io import from_atoms
 
 
