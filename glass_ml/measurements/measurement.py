@@ -102,6 +102,7 @@ def parse_measurement(content: Any, context: Context) -> Measurement:
         mend = "add 'file:', or remove one of the two"
         raise InputError("a measurement has either a file or values", context.where, mend)
     common, settings = _checked(kind, entry, context)
+    settings = kind.check(settings, context)
     if "file" in entry:
         given = Path(str(entry["file"])).expanduser()
         file = str(context.folder / (given.name if context.beside else given))

@@ -47,7 +47,7 @@ class ScatteringSettings(Settings):
     method: str = setting(
         "sine",
         choices=METHODS,
-        help="`sine`: transform of the pair histograms to half the cell; `reciprocal`: exact sum over the vectors of the "
+        help="`sine`: transform of the pair histograms to half the cell; `reciprocal`: exact sum over vectors of the "
         "cell, without a window, for low Q",
     )
     limit: float | None = setting(
