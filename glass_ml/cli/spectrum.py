@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glass_ml.observables.kinds import Context, fields_of_kinds, find_kind, from_text, kinds
+from glass_ml.observables.fields import Context, from_text
+from glass_ml.observables.kinds import fields_of_kinds, find_kind, kinds
 
 if TYPE_CHECKING:
     from glass_ml.observables.kinds import Kind

@@ -16,7 +16,8 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
 from glass_ml.measurements.absorption import check_weight
 from glass_ml.measurements.readers import Spectrum, read_spectrum
-from glass_ml.observables.kinds import Context, Kind, Settings, choice, find_kind, interval, kinds, number, plain
+from glass_ml.observables.fields import Context, choice, interval, number, plain
+from glass_ml.observables.kinds import Kind, Settings, find_kind, kinds
 
 USES = ("fit", "validate")
 COMPARED = ("use", "name", "x_range", "sigma", "weight", "scale", "offset")

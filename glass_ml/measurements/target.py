@@ -19,7 +19,8 @@ from glass_ml.measurements.measurement import Measurement, checked_keys, parse_m
 from glass_ml.measurements.readers import Spectrum
 from glass_ml.measurements.restraints import parse_restraint
 from glass_ml.measurements.tables import MIN_ROWS
-from glass_ml.observables.kinds import Context, find_kind, plain
+from glass_ml.observables.fields import Context, described, plain
+from glass_ml.observables.kinds import find_kind
 from glass_ml.units import parse_density
 
 
@@ -195,7 +196,7 @@ def _given(fields: Any, left_out: frozenset[str] = frozenset()) -> dict[str, Any
 def _filled_in(measurement: Measurement, composition: Mapping[str, float]) -> frozenset[str]:
     """Files that the settings name only because they follow from the composition."""
     kind, settings = find_kind(measurement.kind), measurement.settings
-    optional = [k for k, f in kind.fields.items() if f.metadata["setting"].file and k not in kind.needed]
+    optional = [k for k, f in kind.fields.items() if described(f).file and k not in kind.needed]
 
     def follows(key: str) -> bool:
         try:

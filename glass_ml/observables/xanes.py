@@ -12,7 +12,8 @@ from torch import Tensor
 
 from glass_ml.errors import InputError
 from glass_ml.observables.base import Observable
-from glass_ml.observables.kinds import Context, Kind, Settings, register, setting
+from glass_ml.observables.fields import Context, setting
+from glass_ml.observables.kinds import Kind, Settings, register
 from glass_ml.observables.surrogate import Surrogate
 from glass_ml.observables.surrogate_files import WEIGHTS, is_surrogate, load_surrogate, read_surrogate_card
 from glass_ml.structures.harmonics import gather_sum
