@@ -24,7 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", type=int, default=400, help="number of points (default %(default)s)")
     group = parser.add_argument_group("fields of the kinds")
     for name, meanings in fields_of_kinds(fitted=False).items():
-        lines = (f"{owners}: {text}{f', default {default}' if default else ''}" for owners, text, default in meanings)
+        lines = (
+            f"{owners}: {text}{f', {unit}' if unit else ''}{f' (default {default})' if default else ''}"
+            for owners, text, unit, default in meanings
+        )
         group.add_argument(
             f"--{name.replace('_', '-')}", metavar="X", help="; ".join(lines).replace("%", "%%").replace("`", "")
         )

@@ -52,7 +52,7 @@ class Target:
     def __post_init__(self) -> None:
         """Check everything, and bring it into one form."""
         composition = _composition(plain(self.composition), self.place("composition"))
-        density = parse_density(plain(self.density), composition, self.place("density"))
+        density = float(parse_density(plain(self.density), composition, self.place("density")))
         where, given = self.place("measurements"), self.measurements
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise InputError("no measurement", where, "list at least one, with file and kind")

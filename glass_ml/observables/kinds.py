@@ -275,22 +275,21 @@ def owners_text(names: Iterable[str], before: str = "") -> str:
     return ", ".join([ROLES["q"], *(name for name in names if name not in together)])
 
 
-def fields_of_kinds(*, fitted: bool = True) -> dict[str, list[tuple[str, str, str]]]:
-    """Every field that some kinds have for themselves: (those kinds, meaning with unit, default) for each meaning.
+def fields_of_kinds(*, fitted: bool = True) -> dict[str, list[tuple[str, str, str, str]]]:
+    """Every field that some kinds have for themselves: (those kinds, meaning, unit, default) for each meaning.
 
     Args:
         fitted: with the fields that act on a comparison with data alone.
     """
-    found: dict[str, dict[tuple[str, str], list[str]]] = {}
+    found: dict[str, dict[tuple[str, str, str], list[str]]] = {}
     for kind in kinds().values():
         for name, field in kind.fields.items():
             own = described(field)
             if fitted or not own.fitted:
-                text = own.help + (f", {own.unit}" if own.unit else "")
                 default = field.default if fitted or own.alone is SAME else own.alone
-                found.setdefault(name, {}).setdefault((text, _shown(default)), []).append(kind.name)
+                found.setdefault(name, {}).setdefault((own.help, own.unit, _shown(default)), []).append(kind.name)
     return {
-        name: [(owners_text(owners), text, default) for (text, default), owners in meanings.items()]
+        name: [(owners_text(owners), *meaning) for meaning, owners in meanings.items()]
         for name, meanings in found.items()
     }
 

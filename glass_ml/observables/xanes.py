@@ -22,7 +22,7 @@ from glass_ml.structures.state import Structures
 
 @register(
     Kind(
-        "xanes", "XANES", "E (eV)", "absorption", "absorption near one edge, as its [surrogate](xanes.md) was trained",
+        "xanes", "XANES", "E (eV)", "absorption", "absorption near one edge, as its surrogate was trained",
         span=(0.0, float("inf")),
     ),
 )  # fmt: skip
