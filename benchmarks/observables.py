@@ -38,15 +38,14 @@ from typing import Any
 import torch
 from baselines import dense
 from baselines.score import load, save
-from glass_ml.observables.registry import make_observable
 from timed import apart, machine, reset_peak, resident, wall_and_core
 from torch import Tensor
 
 from glass_ml.errors import InputError
 from glass_ml.files import atomic_path, write_json
-from glass_ml.measurements.measurement import Measurement
-from glass_ml.observables.base import KINDS, RECIPROCAL_KINDS, Instrument
+from glass_ml.observables.kinds import has_role, kinds, make_observable
 from glass_ml.observables.linear import PairObservable
+from glass_ml.observables.scattering import ScatteringSettings
 from glass_ml.observables.scattering_table import find_table, load_table
 from glass_ml.structures.neighbours import neighbour_pairs
 from glass_ml.structures.packing import random_packing
@@ -60,7 +59,7 @@ QUICK = (120, 216)
 RATIOS = (1000, 10_000, 100_000)
 RECIPROCAL = "xray-sq reciprocal"
 RECIPROCAL_ATOMS = 1000
-ROWS = (*KINDS, RECIPROCAL)
+ROWS = (*kinds(), RECIPROCAL)
 DENSE = ("gr", "xray-sq", "neutron-fq", "exafs")
 LONGEST, LARGEST = 60.0, 8e9  # s a call and bytes of the dense form
 SLOW = 10.0  # s; three calls of this or more are enough
@@ -87,7 +86,7 @@ def grid_of(kind: str, start: Structures) -> Tensor:
         "distance-window": torch.tensor([CLOSEST]),
         RECIPROCAL: torch.arange(2.0, 4.0, 0.2),
     }
-    if kind in RECIPROCAL_KINDS:
+    if has_role(kind, "q"):
         return torch.linspace(0.5, 20, 200)
     return grids.get(kind, torch.arange(0.5, half_cell(start, 10.0), 0.05))
 
@@ -95,13 +94,14 @@ def grid_of(kind: str, start: Structures) -> Tensor:
 def own_model(kind: str, start: Structures, surrogate: str | None) -> Model:
     """Our forward model of a kind, which searches the neighbours in every call."""
     grid = grid_of(kind, start)
+    cells = None
     options: dict[str, Any] = {"broadening": BROADENING} if kind in ("gr", "pdf", "dr", "tr") else {}
-    if kind in RECIPROCAL_KINDS:
-        options = {"instrument": Instrument(window="lorch"), "limit": half_cell(start, Measurement.limit)}
+    if has_role(kind, "q"):
+        options = {"window": "lorch", "limit": half_cell(start, ScatteringSettings.limit)}
     elif kind == RECIPROCAL:
-        kind, options = kind.split()[0], {"method": "reciprocal", "cells": start}
+        kind, cells, options = kind.split()[0], start, {"method": "reciprocal"}
     elif kind == "exafs":
-        options = {"table": find_table("Si K", ("Si", "O")), "k_weight": K_WEIGHT}
+        options = {"edge": "Si K", "table": find_table("Si K", ("Si", "O")), "k_weight": K_WEIGHT}
     elif kind == "adf":
         options = {"triplet": "O-Si-O", "cutoff": BOND}
     elif kind == "coordination":
@@ -110,7 +110,7 @@ def own_model(kind: str, start: Structures, surrogate: str | None) -> Model:
         options = {"pair": "Si-O" if kind == "pair-count" else "Si-Si", "between": (0.0, float(grid[0]))}
     elif kind == "xanes":
         return xanes_model(surrogate)
-    observable = make_observable(kind, grid, **options)
+    observable = make_observable(kind, grid, cells, **options)
     if isinstance(observable, PairObservable) or not hasattr(observable, "reach"):
         return lambda s: observable.forward(s)[0]
     # these keep their neighbours, and all that is made of them, where atoms have not moved
@@ -136,7 +136,7 @@ def dense_model(kind: str, start: Structures, points: slice = slice(None)) -> Mo
     if kind == "exafs":
         table = load_table(find_table("Si K", ("Si", "O")))
         return lambda s: dense.exafs(s, grid, table, K_WEIGHT, float(table.r[-1]))
-    return lambda s: dense.scattering(s, kind, grid, half_cell(start, Measurement.limit))
+    return lambda s: dense.scattering(s, kind, grid, half_cell(start, ScatteringSettings.limit))
 
 
 def forward(model: Model, start: Structures) -> Callable[[], object]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from glass_ml.observables.registry import make_observable
 
 from glass_ml.files import write_text
 from glass_ml.measurements.target import Target, load_target
+from glass_ml.observables.kinds import make_observable
 from glass_ml.structures.io import from_atoms, read_frames
 from glass_ml.structures.state import Structures
 

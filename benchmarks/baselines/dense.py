@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from glass_ml.observables.base import RECIPROCAL_KINDS
 from glass_ml.observables.exafs import TAPER
 from glass_ml.observables.factors import BARN, neutron_lengths, xray_f0
+from glass_ml.observables.kinds import has_role
 from glass_ml.observables.scattering_table import ScatteringTable
 from glass_ml.structures.state import Structures
 
@@ -48,7 +48,7 @@ STEP = 0.01  # Å, of tables and integrals over r
 
 def kept(kind: str) -> int:
     """Numbers per pair and point that a kind takes."""
-    return KEPT["xray-sq" if kind in RECIPROCAL_KINDS else kind]
+    return KEPT["xray-sq" if has_role(kind, "q") else kind]
 
 
 def bytes_needed(kind: str, n_atoms: int, size: int = 4) -> float:

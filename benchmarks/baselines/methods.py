@@ -221,7 +221,7 @@ def rmc_low_fidelity(contest: Contest) -> list[Point]:
 
 
 def _rmc(contest: Contest, starts: list[Structures], name: str, start_s: float) -> list[Point]:
-    spectrum = contest.hidden.target.load_spectra()[0]
+    spectrum = contest.hidden.target.spectra[0]
     shortest = _prior(contest).shortest
     problem = Problem(GRID.numpy(), spectrum.y.numpy(), SIGMA, BROADENING, shortest)
     ReverseMonteCarlo(problem, starts[0], 0).advance(10)  # compiles

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glass_ml.observables.kinds import Context, fields_of_kinds, find_kind, from_text, kinds
+from glass_ml.observables.fields import Context, from_text
+from glass_ml.observables.kinds import fields_of_kinds, find_kind, kinds
 
 if TYPE_CHECKING:
     from glass_ml.observables.kinds import Kind
@@ -23,7 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", type=int, default=400, help="number of points (default %(default)s)")
     group = parser.add_argument_group("fields of the kinds")
     for name, meanings in fields_of_kinds(fitted=False).items():
-        lines = (f"{owners}: {text}{f', default {default}' if default else ''}" for owners, text, default in meanings)
+        lines = (
+            f"{owners}: {text}{f', {unit}' if unit else ''}{f' (default {default})' if default else ''}"
+            for owners, text, unit, default in meanings
+        )
         group.add_argument(
             f"--{name.replace('_', '-')}", metavar="X", help="; ".join(lines).replace("%", "%%").replace("`", "")
         )

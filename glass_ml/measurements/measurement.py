@@ -16,7 +16,8 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
 from glass_ml.measurements.absorption import check_weight
 from glass_ml.measurements.readers import Spectrum, read_spectrum
-from glass_ml.observables.kinds import Context, Kind, Settings, choice, find_kind, interval, kinds, number, plain
+from glass_ml.observables.fields import Context, choice, interval, number, plain
+from glass_ml.observables.kinds import Kind, Settings, find_kind, kinds
 
 USES = ("fit", "validate")
 COMPARED = ("use", "name", "x_range", "sigma", "weight", "scale", "offset")
@@ -102,6 +103,7 @@ def parse_measurement(content: Any, context: Context) -> Measurement:
         mend = "add 'file:', or remove one of the two"
         raise InputError("a measurement has either a file or values", context.where, mend)
     common, settings = _checked(kind, entry, context)
+    settings = kind.check(settings, context)
     if "file" in entry:
         given = Path(str(entry["file"])).expanduser()
         file = str(context.folder / (given.name if context.beside else given))

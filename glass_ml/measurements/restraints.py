@@ -17,7 +17,7 @@ from typing import Any
 
 from glass_ml.errors import InputError
 from glass_ml.measurements.measurement import Measurement, checked_keys, parse_measurement
-from glass_ml.observables.kinds import Context, interval, number
+from glass_ml.observables.fields import Context, interval, number
 
 MOST_NEIGHBOURS = 16
 SIGMA_FRACTION, SIGMA_DEPTH = 0.02, 0.005

@@ -19,7 +19,8 @@ from glass_ml.measurements.measurement import Measurement, checked_keys, parse_m
 from glass_ml.measurements.readers import Spectrum
 from glass_ml.measurements.restraints import parse_restraint
 from glass_ml.measurements.tables import MIN_ROWS
-from glass_ml.observables.kinds import Context, find_kind, plain
+from glass_ml.observables.fields import Context, described, plain
+from glass_ml.observables.kinds import find_kind
 from glass_ml.units import parse_density
 
 
@@ -51,7 +52,7 @@ class Target:
     def __post_init__(self) -> None:
         """Check everything, and bring it into one form."""
         composition = _composition(plain(self.composition), self.place("composition"))
-        density = parse_density(plain(self.density), composition, self.place("density"))
+        density = float(parse_density(plain(self.density), composition, self.place("density")))
         where, given = self.place("measurements"), self.measurements
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise InputError("no measurement", where, "list at least one, with file and kind")
@@ -195,7 +196,7 @@ def _given(fields: Any, left_out: frozenset[str] = frozenset()) -> dict[str, Any
 def _filled_in(measurement: Measurement, composition: Mapping[str, float]) -> frozenset[str]:
     """Files that the settings name only because they follow from the composition."""
     kind, settings = find_kind(measurement.kind), measurement.settings
-    optional = [k for k, f in kind.fields.items() if f.metadata["setting"].file and k not in kind.needed]
+    optional = [k for k, f in kind.fields.items() if described(f).file and k not in kind.needed]
 
     def follows(key: str) -> bool:
         try:

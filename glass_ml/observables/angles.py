@@ -23,8 +23,9 @@ from torch.autograd.function import once_differentiable
 from glass_ml.errors import InputError
 from glass_ml.observables.base import Observable
 from glass_ml.observables.bonds import WIDTH, BondFinder, Bonds, BondSettings, Cutoff, bond_cutoffs
+from glass_ml.observables.fields import setting
 from glass_ml.observables.jacobian import TABLE, TABLE_GPU
-from glass_ml.observables.kinds import Kind, register, setting
+from glass_ml.observables.kinds import Kind, register
 from glass_ml.observables.realspace import elements_in
 from glass_ml.structures.neighbours import Pairs, block_size
 from glass_ml.structures.state import Structures

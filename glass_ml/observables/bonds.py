@@ -15,7 +15,8 @@ from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
 from glass_ml.errors import InputError
-from glass_ml.observables.kinds import Settings, number, setting
+from glass_ml.observables.fields import number, setting
+from glass_ml.observables.kinds import Settings
 from glass_ml.observables.realspace import parse_pair
 from glass_ml.structures.neighbours import Pairs, SkinList
 from glass_ml.structures.state import Structures

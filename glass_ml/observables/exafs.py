@@ -18,7 +18,8 @@ from torch import Tensor
 
 from glass_ml.errors import InputError
 from glass_ml.observables.base import Observable
-from glass_ml.observables.kinds import Context, Kind, Settings, register, setting
+from glass_ml.observables.fields import Context, setting
+from glass_ml.observables.kinds import Kind, Settings, register
 from glass_ml.observables.linear import PairObservable, spline_coefficients
 from glass_ml.observables.pairs import SPACING, PairHistograms
 from glass_ml.observables.scattering_table import (

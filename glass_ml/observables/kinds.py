@@ -19,14 +19,13 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import glass_ml.observables
 from glass_ml.errors import InputError
+from glass_ml.observables.fields import SAME, Context, checked, described, plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,90 +43,6 @@ ROLES: dict[str, str] = {
     "count": "numbers",
 }
 """What x is: a distance, Q, anything else; or y is a number (or a few) and no curve at all."""
-
-SAME = object()
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How a field is checked and shown; see `setting`."""
-
-    help: str
-    unit: str
-    above: float | None
-    least: float | None
-    fixed: bool
-    choices: tuple[str, ...]
-    parse: Callable[[Any, str], Any] | None
-    elements: Callable[[str], Sequence[str]] | None
-    file: str
-    fitted: bool
-    alone: Any
-
-
-def setting(
-    default: Any = MISSING,
-    *,
-    help: str,
-    unit: str = "",
-    above: float | None = None,
-    least: float | None = None,
-    fixed: bool = False,
-    choices: Sequence[str] = (),
-    parse: Callable[[Any, str], Any] | None = None,
-    elements: Callable[[str], Sequence[str]] | None = None,
-    file: str = "",
-    fitted: bool = False,
-    alone: Any = SAME,
-) -> Any:
-    """A field of a kind: a dataclass field that knows its unit, its bounds and what it means.
-
-    What a user gives is checked by the annotation: a number (`float`, `int`), an interval (`tuple`) or a text.
-
-    Args:
-        default: value where none is given; without it the field is needed.
-        help: what it means, in a few words.
-        unit: of the value.
-        above, least: bounds of a number, the first one exclusive.
-        fixed: an interval may be one number, which fixes the value.
-        choices: the texts that are allowed.
-        parse: makes the value of what a user gave and the place to name in an error; for anything else.
-        elements: the element symbols that a text names; they must be in the composition.
-        file: role in the lineage of the file (or folder) that a text names, such as 'scattering table'.
-        fitted: it acts on the comparison with data and not on the forward model.
-        alone: default where a spectrum is computed from structures and compared with nothing.
-    """
-    described = Setting(help, unit, above, least, fixed, tuple(choices), parse, elements, file, fitted, alone)
-    return dataclasses.field(default=default, metadata={"setting": described})
-
-
-@dataclass(frozen=True)
-class Context:
-    """Where fields stand, and what they may refer to.
-
-    Attributes:
-        where: the place to name in an error, such as 'target.yaml: measurements[1]'; '--' on a command line.
-        composition: element symbol -> amount; None: not known yet.
-        folder: files are relative to it, or to the current one.
-        beside: look for files by their bare names in that folder.
-    """
-
-    where: str = ""
-    composition: Mapping[str, float] | None = None
-    folder: Path = Path()
-    beside: bool = False
-
-    def at(self, key: str) -> str:
-        """The place of one field."""
-        if self.where == "--":
-            return f"--{key.replace('_', '-')}"
-        return f"{self.where}.{key}" if self.where else key
-
-    def locate(self, value: Any) -> Path:
-        """The file or folder that a text names."""
-        given = Path(str(value)).expanduser()
-        near = self.folder / (given.name if self.beside else given)
-        return given if given.exists() and not near.exists() else near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +80,7 @@ class Settings:
 
     def files(self) -> tuple[tuple[str, str], ...]:
         """Role and path of every file that the fields name."""
-        named = ((_of(f).file, getattr(self, f.name)) for f in dataclasses.fields(self))
+        named = ((described(f).file, getattr(self, f.name)) for f in dataclasses.fields(self))
         return tuple((role, str(file)) for role, file in named if role and file)
 
 
@@ -224,13 +139,13 @@ class Kind:
             if value is not None:
                 if key not in own:
                     raise self._foreign(key, context)
-                values[key] = _checked(own[key], plain(value), context.at(key))
+                values[key] = checked(own[key], plain(value), context.at(key))
         for key in self.needed:
             if key not in values:
                 mend = f"add '{key}:'" if context.where != "--" else f"add {context.at(key)}"
                 raise InputError(f"kind {self.name} needs '{key}'", context.where.strip("-"), mend)
         if alone:
-            values = {k: _of(f).alone for k, f in own.items() if _of(f).alone is not SAME} | values
+            values = {k: described(f).alone for k, f in own.items() if described(f).alone is not SAME} | values
         return self.settings(**values)
 
     def check(self, settings: Settings, context: Context) -> Settings:
@@ -240,13 +155,13 @@ class Kind:
             InputError: an element that the composition lacks; as `Settings.check`.
         """
         for key, field in self.fields.items():
-            value, described = getattr(settings, key), _of(field)
-            if value is not None and described.elements:
-                for symbol in described.elements(value):
+            value, own = getattr(settings, key), described(field)
+            if value is not None and own.elements:
+                for symbol in own.elements(value):
                     if symbol not in (context.composition or {}):
                         mend = f"it holds {', '.join(context.composition or {})}"
                         raise InputError(f"{symbol} is not in the composition", context.at(key), mend)
-            if value is not None and described.file:
+            if value is not None and own.file:
                 settings = replace(settings, **{key: str(context.locate(value))})
         return settings.check(context)
 
@@ -269,7 +184,7 @@ class Kind:
 _registered: dict[str, Kind] = {}
 
 
-def register(*described: Kind) -> Callable[[type[S]], type[S]]:
+def register(*registered: Kind) -> Callable[[type[S]], type[S]]:
     """Class decorator: these kinds have the decorated settings.
 
     Files of `glass_ml.observables` are found without being named; a kind that lives elsewhere is known once its module
@@ -280,7 +195,7 @@ def register(*described: Kind) -> Callable[[type[S]], type[S]]:
     """
 
     def decorate(settings: type[S]) -> type[S]:
-        for kind in described:
+        for kind in registered:
             other = _registered.get(kind.name)
             if other and (other.settings.__module__, other.settings.__name__) != (
                 settings.__module__,
@@ -360,22 +275,21 @@ def owners_text(names: Iterable[str], before: str = "") -> str:
     return ", ".join([ROLES["q"], *(name for name in names if name not in together)])
 
 
-def fields_of_kinds(*, fitted: bool = True) -> dict[str, list[tuple[str, str, str]]]:
-    """Every field that some kinds have for themselves: (those kinds, meaning with unit, default) for each meaning.
+def fields_of_kinds(*, fitted: bool = True) -> dict[str, list[tuple[str, str, str, str]]]:
+    """Every field that some kinds have for themselves: (those kinds, meaning, unit, default) for each meaning.
 
     Args:
         fitted: with the fields that act on a comparison with data alone.
     """
-    found: dict[str, dict[tuple[str, str], list[str]]] = {}
+    found: dict[str, dict[tuple[str, str, str], list[str]]] = {}
     for kind in kinds().values():
         for name, field in kind.fields.items():
-            described = _of(field)
-            if fitted or not described.fitted:
-                text = described.help + (f", {described.unit}" if described.unit else "")
-                default = field.default if fitted or described.alone is SAME else described.alone
-                found.setdefault(name, {}).setdefault((text, _shown(default)), []).append(kind.name)
+            own = described(field)
+            if fitted or not own.fitted:
+                default = field.default if fitted or own.alone is SAME else own.alone
+                found.setdefault(name, {}).setdefault((own.help, own.unit, _shown(default)), []).append(kind.name)
     return {
-        name: [(owners_text(owners), text, default) for (text, default), owners in meanings.items()]
+        name: [(owners_text(owners), *meaning) for meaning, owners in meanings.items()]
         for name, meanings in found.items()
     }
 
@@ -387,80 +301,3 @@ def _shown(default: Any) -> str:
     if isinstance(default, tuple):
         return _shown(default[0]) if default[0] == default[1] else f"[{default[0]:g}, {default[1]:g}]"
     return f"{default:g}" if isinstance(default, float) else str(default)
-
-
-def number(value: Any, where: str, *, above: float | None = None, least: float | None = None) -> float:
-    """A finite number, above or at least a bound; else InputError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
-        raise InputError(f"'{value}' is not a number", where)
-    if above is not None and not value > above:
-        raise InputError(f"{value} is not above {above:g}", where)
-    if least is not None and value < least:
-        raise InputError(f"{value} is below {least:g}", where)
-    return float(value)
-
-
-def interval(value: Any, where: str, *, fixed: bool) -> tuple[float, float]:
-    """Two ascending numbers; with `fixed` also one number (or two equal ones), which fixes the value."""
-    if fixed and not isinstance(value, list):
-        value = [value, value]
-    if not isinstance(value, list) or len(value) != 2:
-        raise InputError(f"'{value}' is not an interval", where, "write [low, high]")
-    low, high = number(value[0], where), number(value[1], where)
-    if low > high or (low == high and not fixed):
-        raise InputError(f"[{low:g}, {high:g}] does not ascend", where, "write [low, high]")
-    return low, high
-
-
-def choice(value: Any, where: str, choices: Sequence[str]) -> str:
-    """One of some texts; else InputError."""
-    if value not in choices:
-        raise InputError(
-            f"unknown {where.rsplit('.', 1)[-1].strip('-')} '{value}'", where, f"one of {', '.join(choices)}"
-        )
-    return str(value)
-
-
-def plain(value: Any) -> Any:
-    """A value as YAML would have it: lists, mappings, texts and numbers of Python out of arrays, tuples and paths."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def from_text(text: str | None) -> Any:
-    """The value that a text of a command line stands for: 2.1; 0,2.6; Si-O=2.1,Si-Si=2.7; anything else is itself."""
-    if text is None:
-        return None
-    with suppress(ValueError):
-        return float(text)
-    parts = text.split(",")
-    if all("=" in part for part in parts):
-        return {key: from_text(value) for key, value in (part.split("=", 1) for part in parts)}
-    values = [from_text(part) for part in parts] if len(parts) > 1 else [text]
-    return values if all(isinstance(value, float) for value in values) else text
-
-
-def _of(field: Field) -> Setting:
-    return field.metadata["setting"]
-
-
-def _checked(field: Field, value: Any, where: str) -> Any:
-    """The value of a field out of what a user gave."""
-    described, annotation = _of(field), str(field.type)
-    if described.parse:
-        return described.parse(value, where)
-    if described.choices:
-        return choice(value, where, described.choices)
-    if "tuple" in annotation:
-        return interval(value, where, fixed=described.fixed)
-    if "float" in annotation or "int" in annotation:
-        found = number(value, where, above=described.above, least=described.least)
-        if "int" in annotation and found != int(found):
-            raise InputError(f"{value} is not a whole number", where)
-        return int(found) if "int" in annotation else found
-    return str(value)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from glass_ml.errors import InputError
 from glass_ml.observables.base import Observable
-from glass_ml.observables.kinds import Kind, Settings, register, setting
+from glass_ml.observables.fields import setting
+from glass_ml.observables.kinds import Kind, Settings, register
 from glass_ml.observables.linear import PairObservable, spline_coefficients
 from glass_ml.observables.pairs import PairHistograms
 from glass_ml.observables.realspace import R_AXIS, elements_in, pair_text, parse_pair

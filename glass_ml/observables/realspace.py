@@ -13,7 +13,8 @@ from torch import Tensor
 from glass_ml.errors import InputError
 from glass_ml.observables.base import WINDOWS, Instrument, Observable
 from glass_ml.observables.factors import BARN
-from glass_ml.observables.kinds import Kind, Settings, register, setting
+from glass_ml.observables.fields import setting
+from glass_ml.observables.kinds import Kind, Settings, register
 from glass_ml.observables.linear import WeightedPairs
 from glass_ml.observables.pairs import SPACING, PairHistograms, pair_types
 from glass_ml.structures.state import Structures

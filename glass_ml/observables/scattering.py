@@ -10,7 +10,8 @@ from torch import Tensor
 from glass_ml.errors import InputError
 from glass_ml.observables.base import WINDOWS, Instrument, Observable
 from glass_ml.observables.factors import BARN
-from glass_ml.observables.kinds import Context, Kind, Settings, register, setting
+from glass_ml.observables.fields import Context, setting
+from glass_ml.observables.kinds import Kind, Settings, register
 from glass_ml.observables.linear import WeightedPairs
 from glass_ml.observables.pairs import SPACING, PairHistograms
 from glass_ml.observables.reciprocal import ReciprocalScattering
@@ -47,7 +48,7 @@ class ScatteringSettings(Settings):
     method: str = setting(
         "sine",
         choices=METHODS,
-        help="`sine`: transform of the pair histograms to half the cell; `reciprocal`: exact sum over the vectors of the "
+        help="`sine`: transform of the pair histograms to half the cell; `reciprocal`: exact sum over vectors of the "
         "cell, without a window, for low Q",
     )
     limit: float | None = setting(

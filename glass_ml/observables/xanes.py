@@ -12,7 +12,8 @@ from torch import Tensor
 
 from glass_ml.errors import InputError
 from glass_ml.observables.base import Observable
-from glass_ml.observables.kinds import Context, Kind, Settings, register, setting
+from glass_ml.observables.fields import Context, setting
+from glass_ml.observables.kinds import Kind, Settings, register
 from glass_ml.observables.surrogate import Surrogate
 from glass_ml.observables.surrogate_files import WEIGHTS, is_surrogate, load_surrogate, read_surrogate_card
 from glass_ml.structures.harmonics import gather_sum
@@ -21,7 +22,7 @@ from glass_ml.structures.state import Structures
 
 @register(
     Kind(
-        "xanes", "XANES", "E (eV)", "absorption", "absorption near one edge, as its [surrogate](xanes.md) was trained",
+        "xanes", "XANES", "E (eV)", "absorption", "absorption near one edge, as its surrogate was trained",
         span=(0.0, float("inf")),
     ),
 )  # fmt: skip

@@ -13,6 +13,7 @@ import yaml
 from glass_ml.errors import InputError
 from glass_ml.files import write_json, write_text
 from glass_ml.measurements.target import Target, load_target
+from glass_ml.observables.fields import described
 from glass_ml.observables.kinds import find_kind
 from glass_ml.stages.invert import invert
 from glass_ml.stages.sync import record
@@ -70,7 +71,7 @@ def _write_without(
     for entry, measurement in zip(changed["measurements"], target.measurements, strict=False):
         entry["name"] = measurement.name
         own = find_kind(measurement.kind).fields
-        files = {key: getattr(measurement.settings, key) for key, f in own.items() if f.metadata["setting"].file}
+        files = {key: getattr(measurement.settings, key) for key, f in own.items() if described(f).file}
         files["file"] = measurement.file
         entry |= {key: str(Path(path).resolve()) for key, path in files.items() if entry.get(key)}
         if measurement.name == left_out:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from glass_ml.errors import InputError
 from glass_ml.files import write_text
-from glass_ml.observables.kinds import Context, find_kind
+from glass_ml.observables.fields import Context
+from glass_ml.observables.kinds import find_kind
 from glass_ml.structures.io import from_atoms, read_frames
 from glass_ml.structures.random import generator
 from glass_ml.structures.state import Structures

@@ -3,9 +3,8 @@
 import baselines.dense as dense
 import pytest
 import torch
-from glass_ml.observables.registry import make_observable
 
-from glass_ml.observables.base import Instrument
+from glass_ml.observables.kinds import make_observable
 from glass_ml.observables.scattering_table import find_table, load_table
 from glass_ml.structures.packing import random_packing
 from glass_ml.structures.random import generator
@@ -25,7 +24,7 @@ def silica():
 
 
 def scattering(kind):
-    ours = make_observable(kind, Q, instrument=Instrument(window="lorch"), limit=LIMIT)
+    ours = make_observable(kind, Q, window="lorch", limit=LIMIT)
     return ours, lambda s: dense.scattering(s, kind, Q, LIMIT)
 
 
@@ -33,7 +32,7 @@ CASES = {
     "gr": (make_observable("gr", R, broadening=0.1), lambda s: dense.radial_distribution(s, R, 0.1)),
     **{kind: scattering(kind) for kind in ("xray-sq", "xray-fq", "neutron-sq", "neutron-fq")},
     "exafs": (
-        make_observable("exafs", K, table=TABLE, k_weight=2, limit=LIMIT),
+        make_observable("exafs", K, edge="Si K", table=TABLE, k_weight=2, limit=LIMIT),
         lambda s: dense.exafs(s, K, load_table(TABLE), 2, LIMIT),
     ),
 }

@@ -14,11 +14,11 @@ from baselines.cases import CASES, Hidden
 from baselines.methods import CALLS, METHODS, SETTINGS, Counted, changed, settings
 from baselines.relaxation import relaxed
 from baselines.score import diversity, floor, load, rescaled, save, scores, summary, table
-from glass_ml.observables.registry import make_observable
 from realism import _merged
 
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
+from glass_ml.observables.kinds import make_observable
 from glass_ml.settings.recipe import system_config
 from glass_ml.structures.io import from_atoms
 from glass_ml.structures.random import generator

@@ -7,8 +7,8 @@ import torch
 pytest.importorskip("numba", reason="the baselines need glass_ml[benchmarks]")
 
 from baselines.rmc import Problem, ReverseMonteCarlo
-from glass_ml.observables.registry import make_observable
 
+from glass_ml.observables.kinds import make_observable
 from glass_ml.structures.neighbours import neighbour_pairs
 from glass_ml.structures.packing import random_packing
 from glass_ml.structures.random import generator

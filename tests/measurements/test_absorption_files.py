@@ -11,6 +11,7 @@ from glass_ml.errors import InputError
 from glass_ml.measurements.absorption import check_weight, exafs_columns, read_absorption
 from glass_ml.measurements.readers import read_spectrum
 from glass_ml.measurements.reduction import reduce_absorption, write_reduction
+from glass_ml.measurements.tables import read_table
 
 K = np.arange(0.05, 14.0, 0.05)
 CHI = np.sin(4.7 * K) / (1 + K**2) * 2.5 * np.exp(-0.01 * K**2)
@@ -83,7 +84,7 @@ def test_mistakes_get_one_line(tmp_path, capsys, monkeypatch):
     assert "no column 'energy'" in refused(["data", "reduce", chi], capsys)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.chi", "bare.dat", "kev.dat", "short.dat", "whole.dat"]
     with pytest.raises(InputError, match=r"are energies: this is mu\(E\), not chi\(k\) .*glass-ml data reduce"):
-        exafs_columns(whole, 2)
+        exafs_columns(read_table(whole), 2, str(whole))
 
 
 @larch

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from glass_ml.observables.registry import make_observable
 
 from glass_ml.errors import InputError
 from glass_ml.measurements.conventions import CONVENTIONS, REAL, convert, mean_length_squared
+from glass_ml.observables.kinds import make_observable
 
 SILICA = {"Si": 1.0, "O": 2.0}
 OPTIONS = {"density": 0.066, "composition": SILICA}

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from glass_ml.observables.registry import make_observable
-from glass_ml.observables.windows import real_space_window
 from model_silicon import disordered_silicon
 from scipy.optimize import lsq_linear
 
@@ -14,7 +12,8 @@ from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
 from glass_ml.measurements.window import extrapolate_low_q, through_window
 from glass_ml.observables.base import Instrument
-from glass_ml.observables.scattering import Scattering
+from glass_ml.observables.kinds import make_observable
+from glass_ml.observables.scattering import Scattering, real_space_window
 from glass_ml.structures.neighbours import neighbour_pairs
 
 
@@ -198,7 +197,7 @@ def test_data_and_model_pass_the_same_window(kind, q_first, q_last, bound):
     grid = q[(q >= 0.8) & (q <= 24)]
     assert float(structure.half_width[0]) > 8
     one = 1.0 if kind == "xray-sq" else 0.0
-    data = make_observable(kind, q, instrument=Instrument(window="lorch")).forward(structure)[0] - one
+    data = make_observable(kind, q, window="lorch").forward(structure)[0] - one
     model = TwiceWindowed(kind, grid, Instrument(window="lorch", qmax=float(q[-1]))).forward(structure)[0] - one
     floor = -1.0 if kind == "xray-sq" else -0.01 * 4.15071**2
     seen = torch.from_numpy(through_window(q.numpy(), data.numpy(), grid.numpy(), TwiceWindowed.inner, floor=floor))
@@ -211,7 +210,7 @@ def test_likelihood_windows_the_data(write_target, tmp_path):
     """Noise-free S(Q) of a structure: windowed on both sides it fits, without a window it does not."""
     structure = disordered_silicon(repeat=3, amplitude=0.25)
     q = torch.arange(0.2, 25, 0.05, dtype=torch.float64)
-    data = make_observable("xray-sq", q, instrument=Instrument(window="none")).forward(structure)[0]
+    data = make_observable("xray-sq", q).forward(structure)[0]
 
     def r(window):
         text = f"  - {{file: data.csv, kind: xray-sq, sigma: 0.01, x_range: [1, 20], window: {window}}}"
@@ -232,8 +231,8 @@ def test_a_limit_bounds_the_pairs_of_a_large_cell(write_target):
     assert short.cutoff == pytest.approx(9.0, abs=0.1)
     # data and model share the shorter window: the model is the one of a cell of half width 9 Å
     q = short.channels[0].observable.grid
-    seen = Instrument(window="lorch", qmax=float(load_target(write_target()).load_spectra()[0].x[-1]))
-    model = make_observable("xray-sq", q, instrument=seen, limit=9.0)
+    seen = Instrument(window="lorch", qmax=float(load_target(write_target()).spectra[0].x[-1]))
+    model = Scattering("xray-sq", q, seen, limit=9.0)
     torch.testing.assert_close(short.compare(large)["data"].model, model.forward(large))
 
 

@@ -7,14 +7,13 @@ import pytest
 import torch
 from ase.build import bulk
 from ase.io import write
-from glass_ml.observables.registry import make_observable
 
 from glass_ml.cli.main import main
 from glass_ml.measurements.conventions import convert
 from glass_ml.measurements.inspection import inspect
 from glass_ml.measurements.readers import read_spectrum
 from glass_ml.measurements.target import load_target
-from glass_ml.observables.base import Instrument
+from glass_ml.observables.kinds import make_observable
 from glass_ml.structures.io import from_atoms, to_atoms
 
 
@@ -55,8 +54,8 @@ def glass(kind):
     """x and y of a glass of one element: diamond shells that blur with distance, in any convention."""
     r = np.arange(0.02, 20, 0.02)
     crystal = from_atoms([bulk("Si", "diamond", a=5.43)])
-    blur = Instrument(qbroad=0.05, qdamp=0.12 if kind.endswith("q") else 0.0)
-    g = make_observable("pdf", torch.from_numpy(r), instrument=blur, broadening=0.05).forward(crystal)[0].numpy()
+    blur = {"qbroad": 0.05, "qdamp": 0.12 if kind.endswith("q") else 0.0, "broadening": 0.05}
+    g = make_observable("pdf", torch.from_numpy(r), **blur).forward(crystal)[0].numpy()
     grid = np.arange(0.2, 25, 0.05) if kind.endswith("q") else None
     options = {"density": 8 / 5.43**3, "composition": {"Si": 1}}
     return convert(r, g, "pdf", kind, grid=grid, **options)[:2]

@@ -160,5 +160,7 @@ def test_carbon_is_fitted_to_its_xanes(write_target, tmp_path):
     gradient = torch.einsum("nk,knc->nc", residuals[structures.system], jacobian)
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
     remarks = likelihood.compare(structures).measurements[0].opened
-    assert set(remarks) == {"outside", "doubt"} and bool(((remarks["outside"] >= 0) & (remarks["outside"] <= 1)).all())
-    assert float(remarks["doubt"].min()) > 0
+    assert set(remarks) == {"outside", "uncertainty"} and bool(
+        ((remarks["outside"] >= 0) & (remarks["outside"] <= 1)).all()
+    )
+    assert float(remarks["uncertainty"].min()) > 0

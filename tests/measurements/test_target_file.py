@@ -25,9 +25,9 @@ def test_a_full_target(write_target, tmp_path):
     assert target.sha256 == sha256_file(path)
     first, second = target.measurements
     assert (first.name, first.scale, first.offset, first.weight) == ("diffraction", (0.9, 1.1), (0.0, 0.0), 2.0)
-    assert (first.instrument.window, second.instrument.window) == ("lorch", "none")
+    assert (first.settings.shown_window, second.settings.shown_window) == ("lorch", "none")
     assert (second.name, second.use, second.x_range) == ("data", "validate", None)
-    spectra = target.load_spectra()
+    spectra = target.spectra
     assert float(spectra[0].sigma[0]) == 0.02 and spectra[0].sha256 == sha256_file(tmp_path / "data.csv")
 
 

@@ -7,6 +7,7 @@ from ase import Atoms
 from glass_ml.observables.registry import make_observable
 from model_crystals import crystal, thermal
 
+from glass_ml.observables.kinds import make_observable
 from glass_ml.observables.pairs import MovingHistograms, pair_cutoff, pair_histograms
 from glass_ml.structures.io import from_atoms
 from glass_ml.structures.neighbours import neighbour_pairs

@@ -5,10 +5,9 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from glass_ml.observables.registry import make_observable
 from model_crystals import crystal, thermal
 
-from glass_ml.observables.base import Instrument
+from glass_ml.observables.kinds import make_observable
 from glass_ml.structures.io import from_atoms
 
 
@@ -95,7 +94,9 @@ def test_pdf_of_crystals_is_that_of_pdffit2(atoms, radiation, qmax, qdamp, qbroa
     ours = make_observable(
         "pdf",
         torch.from_numpy(everywhere[inner]),
-        instrument=Instrument(qmax=qmax or None, qdamp=qdamp, qbroad=qbroad * broadening),
+        qmax=qmax or None,
+        qdamp=qdamp,
+        qbroad=qbroad * broadening,
         broadening=broadening,
         radiation=radiation,
     ).forward(from_atoms([atoms]))[0]
@@ -118,8 +119,8 @@ def test_broadening_is_isotropic_gaussian_motion():
     pair = from_atoms([Atoms("Ar2", positions=[[0, 0, 0], [distance, 0, 0]], cell=[20, 20, 20], pbc=True)])
     fine = torch.from_numpy((centres[:, None] + np.linspace(-0.05, 0.05, 21)[None, :-1] + 0.0025).flatten())
     options = {"broadening": amplitude, "radiation": "number"}
-    for instrument in (Instrument(), Instrument(qmax=40.0)):
-        g = 100 * make_observable("dr", fine, instrument=instrument, **options).forward(pair)[0].numpy()
+    for qmax in (None, 40.0):
+        g = 100 * make_observable("dr", fine, qmax=qmax, **options).forward(pair)[0].numpy()
         peak = (g + 4 * np.pi * float(pair.density) * fine.numpy()) * fine.numpy()
         model = copies * peak.reshape(-1, 20).mean(1) * 0.1
         assert np.abs((counts - model) / np.sqrt(model + 1)).max() < 4.5
@@ -130,9 +131,7 @@ def test_termination_of_a_single_pair_is_its_sinc():
     d, qmax = 3.0, 20.0
     pair = from_atoms([Atoms("Ar2", positions=[[0, 0, 0], [d, 0, 0]], cell=[30, 30, 30], pbc=True)])
     x = torch.linspace(1.0, 6.0, 101, dtype=torch.float64)
-    model = (
-        make_observable("dr", x, instrument=Instrument(qmax=qmax), radiation="number").forward(pair)[0].numpy() * 100
-    )
+    model = make_observable("dr", x, qmax=qmax, radiation="number").forward(pair)[0].numpy() * 100
     r = x.numpy()
     sinc = [qmax / np.pi * np.sinc(qmax * (r - s * d) / np.pi) for s in (1, -1)]
     continuum = 4 * np.pi * float(pair.density) * r
@@ -145,7 +144,7 @@ def test_resolution_and_window_of_g():
     r = torch.linspace(1.0, 5.0, 81, dtype=torch.float64)
 
     def g(**options):
-        return make_observable("pdf", r, instrument=Instrument(**options)).forward(structure)[0]
+        return make_observable("pdf", r, **options).forward(structure)[0]
 
     torch.testing.assert_close(g(qmax=20.0, qdamp=0.1), g(qmax=20.0) * torch.exp(-0.5 * (0.1 * r) ** 2))
     plain, windowed = g(qmax=20.0), g(qmax=20.0, window="lorch")

@@ -14,8 +14,8 @@ from glass_ml.observables.registry import make_observable
 from model_crystals import crystal, thermal
 
 from glass_ml.errors import InputError
-from glass_ml.observables.base import Instrument
 from glass_ml.observables.factors import neutron_length, neutron_lengths, xray_f0
+from glass_ml.observables.kinds import make_observable
 from glass_ml.observables.reciprocal import ReciprocalScattering
 from glass_ml.structures.io import from_atoms
 
@@ -47,7 +47,7 @@ def brute_force(structure, q, weights, limit):
 def test_sine_transform_is_the_plain_sum_over_pairs(binary):
     q = torch.linspace(0.5, 20.0, 40, dtype=torch.float64)
     limit = float(binary.half_width.min())
-    model = make_observable("neutron-fq", q, instrument=Instrument(window="lorch")).forward(binary)
+    model = make_observable("neutron-fq", q, window="lorch").forward(binary)
     for k, one in enumerate(binary.split()):
         lengths = np.array([neutron_length(int(z)) for z in one.numbers])
         expected = 0.01 * brute_force(one, q.numpy(), lengths, limit)
@@ -63,7 +63,7 @@ def test_sine_transform_equals_the_reciprocal_sum_at_one_resolution(silica_like,
     """
     s, limit = 0.8, float(silica_like.half_width.min())
     q = torch.tensor([1.2, 1.7, 2.5, 3.7, 5.1, 7.0], dtype=torch.float64)
-    direct = make_observable(kind, q, instrument=Instrument(qdamp=s)).forward(silica_like)[0]
+    direct = make_observable(kind, q, qdamp=s).forward(silica_like)[0]
     fine = torch.arange(0.1, 12.0, 0.0004, dtype=torch.float64)
     exact = ReciprocalScattering(kind, fine)
     sums, counts = exact.bin_sums(silica_like)

@@ -50,8 +50,8 @@ def test_the_spectrum_of_a_cell_is_the_mean_over_its_atoms_and_batches_do_not_mi
     frames = [carbon(5), carbon(6, repeat=2), carbon(7)]
     together = xanes.forward(batch(*frames))
     for k, atoms in enumerate(frames):
-        spectra, doubt = xanes.per_atom(batch(atoms))
-        assert spectra.shape == doubt.shape == (len(atoms), len(ENERGIES))
+        spectra, error = xanes.per_atom(batch(atoms))
+        assert spectra.shape == error.shape == (len(atoms), len(ENERGIES))
         torch.testing.assert_close(together[k], spectra.mean(0), **TIGHT)
 
 

@@ -1,4 +1,4 @@
-"""Threshold and damping of EXAFS: found where they were put, inside bounds, and right in every derivative."""
+"""Edge energy and damping of EXAFS: found where they were put, inside bounds, and right in every derivative."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from model_silicon import disordered_silicon
 from scipy.optimize import minimize
 
 from glass_ml.measurements.comparison import solve_scale_offset
+from glass_ml.measurements.edge_energy import EdgeEnergy, Open, fourier_filter
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
 from glass_ml.observables.exafs import Exafs
@@ -24,12 +25,12 @@ def wave(k):
 @pytest.mark.parametrize("r_range", [None, (1.2, 4.5)])
 @pytest.mark.parametrize("e0, sigma2, s02", [(2.3, 0.0043, 0.85), (-4.1, 0.0012, 1.0), (0.0, 0.0, 0.7)])
 def test_what_was_put_in_is_found(e0, sigma2, s02, r_range):
-    threshold = Threshold(K, Open((-6, 6), (0, 0.01)), 2, r_range)
+    edge = EdgeEnergy(K, Open((-6, 6), (0, 0.01)), 2, r_range)
     true_k = (K**2 - EV_TO_K2 * e0).sqrt()
     data = s02 * K**2 * wave(true_k) * torch.exp(-2 * true_k**2 * sigma2)
-    data = data if threshold.filter is None else threshold.filter @ data
-    model = (threshold.grid**2 * wave(threshold.grid))[None]
-    found = threshold.solve(model, data, torch.full_like(data, 1e-4), (0.5, 1.2), (0.0, 0.0))
+    data = data if edge.filter is None else edge.filter @ data
+    model = (edge.grid**2 * wave(edge.grid))[None]
+    found = edge.solve(model, data, torch.full_like(data, 1e-4), (0.5, 1.2), (0.0, 0.0))
     assert float(found[0]) == pytest.approx(e0, abs=0.02)
     assert float(found[1]) == pytest.approx(sigma2, abs=3e-5)
     fit = found[2][0] @ model[0]
@@ -37,26 +38,26 @@ def test_what_was_put_in_is_found(e0, sigma2, s02, r_range):
 
 
 def test_bounds_hold():
-    threshold = Threshold(K, Open((-1, 1), (0, 0.002)), 2)
+    edge = EdgeEnergy(K, Open((-1, 1), (0, 0.002)), 2)
     true_k = (K**2 - EV_TO_K2 * 5.0).sqrt()
     data = K**2 * wave(true_k) * torch.exp(-2 * true_k**2 * 0.01)
-    model = (threshold.grid**2 * wave(threshold.grid))[None]
-    e0, sigma2, _ = threshold.solve(model, data, torch.ones_like(data), (1.0, 1.0), (0.0, 0.0))
+    model = (edge.grid**2 * wave(edge.grid))[None]
+    e0, sigma2, _ = edge.solve(model, data, torch.ones_like(data), (1.0, 1.0), (0.0, 0.0))
     assert float(e0) == 1.0 and float(sigma2) == 0.002
 
 
 def test_noisy_optimum_is_that_of_a_general_minimiser():
     rng = np.random.default_rng(0)
-    threshold = Threshold(K, Open((-6, 6), (0, 0.01)), 1)
+    edge = EdgeEnergy(K, Open((-6, 6), (0, 0.01)), 1)
     data = K * wave((K**2 - EV_TO_K2 * 1.7).sqrt()) + torch.from_numpy(rng.normal(scale=0.01, size=len(K)))
-    model, variance = (threshold.grid * wave(threshold.grid))[None], torch.full_like(K, 1e-4)
+    model, variance = (edge.grid * wave(edge.grid))[None], torch.full_like(K, 1e-4)
 
     def cost(p):
-        seen = (threshold.matrix(*p) @ model[0])[None]
+        seen = (edge.matrix(*p) @ model[0])[None]
         a, b = solve_scale_offset(seen, data, variance, (0.5, 1.5), (0.0, 0.0))
         return float(((a[:, None] * seen + b[:, None] - data) ** 2 / variance).sum())
 
-    e0, sigma2, _ = threshold.solve(model, data, variance, (0.5, 1.5), (0.0, 0.0))
+    e0, sigma2, _ = edge.solve(model, data, variance, (0.5, 1.5), (0.0, 0.0))
     best = minimize(cost, [1.0, 0.001], method="L-BFGS-B", bounds=[(-6, 6), (0, 0.01)])
     assert cost([float(e0), float(sigma2)]) - best.fun < 0.05  # of a chi-square of 180
 
@@ -74,7 +75,7 @@ def test_the_filter_keeps_a_shell_and_drops_others():
 
 @pytest.fixture
 def exafs_likelihood(write_target, silicon, tmp_path):
-    """EXAFS of the silicon fixture with a shifted threshold and noise, beside its g(r)."""
+    """EXAFS of the silicon fixture with a shifted edge energy and noise, beside its g(r)."""
     model = Exafs(K, load_table(find_table("Si K", ("Si",))), k_weight=2)
     rng = np.random.default_rng(5)
     chi = model.forward(silicon)[0].numpy() * 0.9 + rng.normal(scale=0.02, size=len(K))
@@ -110,7 +111,7 @@ def test_linearised_exafs_has_the_gradient_of_chi_square(exafs_likelihood, opene
 
 
 def test_gradient_with_everything_open(exafs_likelihood):
-    """The optimum of threshold and damping needs no gradient of its own (envelope theorem)."""
+    """The optimum of edge energy and damping needs no gradient of its own (envelope theorem)."""
     small = disordered_silicon(repeat=1, amplitude=0.2)
     likelihood = exafs_likelihood(small, OPENED[1])
     x = small.positions.clone().requires_grad_()
