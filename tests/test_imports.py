@@ -23,7 +23,7 @@ ALLOWED = {
     "measurements": LIGHT | {"structures", "observables"},
     "sampling": LIGHT | {"structures", "observables", "measurements"},
     "analysis": LIGHT | SCIENCE,
-    "simulation": {"units", "errors", "files", "structures"},
+    "simulation": LIGHT | {"structures"},
     "priors": LIGHT | {"structures"},
     "surrogates": LIGHT | {"structures", "observables", "priors"},
 }
