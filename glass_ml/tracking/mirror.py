@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from glass_ml.config import build, read_yaml
 from glass_ml.errors import InputError, without_passwords
+from glass_ml.provenance.project import project_root, worktree
 from glass_ml.settings.platform import TrackingConfig
 from glass_ml.tracking.experiments import NOTE
-from glass_ml.tracking.project import project_root, worktree
 from glass_ml.tracking.reach import gone, knock
 
 if TYPE_CHECKING:
