@@ -175,15 +175,15 @@ def system_config(system: str, path: Path | str = PARAMS, *, tuned: bool = True)
     content = read_yaml(path)
     reject_unknown(content, ("systems", *SHARED, "surrogates", "promotion", "tracking"), str(path))
     shared = {key: content[key] for key in SHARED if key in content}
-    file = Path(path).parent / MATERIALS / f"{system}.yaml"
-    material = read_yaml(file)
-    reject_unknown_sections(material, file)
+    place = Path(path).parent / MATERIALS / f"{system}.yaml"
+    material = read_yaml(place)
+    reject_unknown_sections(material, place)
     own = {key: value for key, value in material.items() if key not in SIMULATED}
     build(
         SystemConfig, {"target": {"reference": ""}} | shared, str(path), ": "
     )  # each alone, to name the file at fault
-    build(SystemConfig, own, str(file), ": ")
-    config = build(SystemConfig, _merged(shared, own), str(file), ": ")
+    build(SystemConfig, own, str(place), ": ")
+    config = build(SystemConfig, _merged(shared, own), str(place), ": ")
     tuning = config.tuning
     if not (tuned and tuning):
         return config

@@ -11,7 +11,6 @@ from glass_ml.errors import InputError
 from glass_ml.settings.recipe import MATERIALS, material_names, reject_unknown_sections
 from glass_ml.simulation.recipe import PLAIN_NAME, Potential, Quench, Recipe, potential_from
 
-
 T = TypeVar("T")
 
 

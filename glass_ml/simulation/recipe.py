@@ -20,10 +20,11 @@ from glass_ml.errors import InputError
 GOLDEN_RATIO = 0.6180339887498949
 
 
-COMMANDS = frozenset(
-    "pair_style pair_coeff pair_modify bond_style bond_coeff angle_style angle_coeff dihedral_style dihedral_coeff "
-    "improper_style improper_coeff special_bonds kspace_style kspace_modify dielectric neighbor neigh_modify".split()
-)
+COMMANDS = (
+    "pair_style", "pair_coeff", "pair_modify", "bond_style", "bond_coeff", "angle_style", "angle_coeff",
+    "dihedral_style", "dihedral_coeff", "improper_style", "improper_coeff", "special_bonds", "kspace_style",
+    "kspace_modify", "dielectric", "neighbor", "neigh_modify",
+)  # fmt: skip
 """LAMMPS commands that a potential may consist of. Others run programs, or read and write files."""
 
 RUN_CODE = frozenset({"python", "mliap", "kim"})
@@ -61,7 +62,7 @@ class LammpsPotential:
             first, *rest = command.split() or [""]
             styles = {word.partition("/")[0] for word in rest} if first.endswith("_style") else set()
             if first not in COMMANDS or "\n" in command or "&" in command or "$" in command or styles & RUN_CODE:
-                mend = f"a potential consists of {', '.join(sorted(COMMANDS))}, one a line, of styles that run no code"
+                mend = f"a potential consists of {', '.join(COMMANDS)}, one a line, of styles that run no code"
                 raise InputError(f"the command '{command}' is not allowed", "commands", mend)
         for name in self.files:
             if PurePath(name).name != name:
@@ -97,7 +98,9 @@ def potential_from(mapping: dict[str, Any], where: str) -> Potential:
     Raises:
         InputError: an unknown or missing key, or a value of the wrong type.
     """
-    return build(AsePotential if "ase" in mapping else LammpsPotential, mapping, where)
+    if "ase" in mapping:
+        return build(AsePotential, mapping, where)
+    return build(LammpsPotential, mapping, where)
 
 
 @dataclass(frozen=True)

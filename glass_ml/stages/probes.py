@@ -47,7 +47,7 @@ def hidden_structures(source: Path, quenches: Sequence[int] = ()) -> Hidden:
     """
     frames = [a for a in read_frames(source) if a.info.get("state", "thermal") == "thermal"]
     if not frames:
-        raise InputError("no thermal frame", str(source), "choose another reference in params.yaml")
+        raise InputError("no thermal frame", str(source), "choose another reference in materials/")
     if quenches:
         names = list(dict.fromkeys(a.info.get("quench", k) for k, a in enumerate(frames)))
         if not 0 <= min(quenches) <= max(quenches) < len(names):
