@@ -179,9 +179,8 @@ def system_config(system: str, path: Path | str = PARAMS, *, tuned: bool = True)
     material = read_yaml(place)
     reject_unknown_sections(material, place)
     own = {key: value for key, value in material.items() if key not in SIMULATED}
-    build(
-        SystemConfig, {"target": {"reference": ""}} | shared, str(path), ": "
-    )  # each alone, to name the file at fault
+    # Each is built alone first, so that an error names the file at fault.
+    build(SystemConfig, {"target": {"reference": ""}} | shared, str(path), ": ")
     build(SystemConfig, own, str(place), ": ")
     config = build(SystemConfig, _merged(shared, own), str(place), ": ")
     tuning = config.tuning

@@ -22,7 +22,7 @@ class Winner:
 
     Attributes:
         system: the material.
-        settings: dotted key -> value, nested in the file as in materials/NAME.yaml; none: nothing has been tuned, or nothing
+        settings: dotted key -> value, nested in the file as in params.yaml; none: nothing has been tuned, or nothing
             was better than the default.
         provenance: study, trial, and its values beside those of the default settings.
     """

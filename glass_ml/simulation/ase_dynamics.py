@@ -20,6 +20,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.optimize import FIRE
 
+from glass_ml.config import reject_unknown
 from glass_ml.errors import InputError
 from glass_ml.simulation.recipe import AsePotential
 from glass_ml.simulation.simulator import THERMOSTAT_TIME
@@ -59,10 +60,15 @@ def calculator_of(potential: AsePotential) -> Any:
         mend = f"known: {', '.join(CALCULATORS)}; register_calculator makes others known"
         raise InputError(f"no ASE calculator '{potential.ase}'", f"potential {potential.name}: ase", mend)
     module, _, name = CALCULATORS[potential.ase].partition(":")
+    factory = getattr(importlib.import_module(module), name)
     try:
-        return getattr(importlib.import_module(module), name)(**potential.arguments)
+        calculator = factory(**potential.arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"{potential.ase}: {error}", f"potential {potential.name}: arguments") from None
+    # ASE's own calculators take any argument and ignore what they do not know.
+    if known := getattr(calculator, "default_parameters", None):
+        reject_unknown(potential.arguments, known, f"potential {potential.name}: arguments")
+    return calculator
 
 
 class AseDynamics:

@@ -260,9 +260,17 @@ def test_an_ase_calculator_makes_the_same_files_and_resumes(tmp_path, ran):
     assert ran == ["emt-001"] and files(tmp_path / "again") == files(tmp_path / "whole")
 
 
+OWN = """
+from ase.calculators.lj import LennardJones
+
+class Soft(LennardJones):
+    pass
+"""
+
+
 def test_a_calculator_of_ones_own(tmp_path, monkeypatch):
     """It is imported by the process that runs the job; a file that names a module instead is refused."""
-    (tmp_path / "own_potential.py").write_text("from ase.calculators.lj import LennardJones as Soft\n")
+    (tmp_path / "own_potential.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(ase_dynamics, "CALCULATORS", {**ase_dynamics.CALCULATORS})
     import own_potential
@@ -283,12 +291,9 @@ def test_a_calculator_of_ones_own(tmp_path, monkeypatch):
         ase_dynamics.register_calculator("emt", own_potential.Soft)
     with pytest.raises(InputError, match="cannot be imported"):
         ase_dynamics.register_calculator("mine", lambda: None)
-    for wrong, words in (({"ase": "own_potential:Soft"}, "no ASE calculator"), ({"arguments": {"sgma": 1}}, "sgma")):
-        changed = dataclasses.replace(
-            liquid,
-            potential=dataclasses.replace(own, ase="lennard-jones", **wrong)
-            if "ase" not in wrong
-            else dataclasses.replace(own, **wrong),
-        )
+    for potential, words in (
+        (dataclasses.replace(own, ase="own_potential:Soft"), "no ASE calculator"),
+        (dataclasses.replace(own, ase="lennard-jones", arguments={"sgma": 1}), "unknown key 'sgma'"),
+    ):
         with pytest.raises(InputError, match=words):
-            generate(Recipe("liquid", (changed,)), tmp_path / "wrong")
+            generate(Recipe("liquid", (dataclasses.replace(liquid, potential=potential),)), tmp_path / "wrong")

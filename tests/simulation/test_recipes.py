@@ -95,7 +95,7 @@ batches:
         (
             "potential: EAM",
             "potential: ions, composition: {Cu: 1, Ni: 1}",
-            "fast.potential: the potential 'ions' has no",
+            "the potential 'ions' has no charge of Ni",
         ),
         ("n_atoms: 64", "n_atoms: 63", "batches.fast.n_atoms: 63 atoms are no whole number of formula units"),
         ("n_atoms: 64, ", "", "batches.fast: missing key 'n_atoms'"),
