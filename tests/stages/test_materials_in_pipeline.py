@@ -1,4 +1,4 @@
-"""What holds for all systems and what a material says; the pipeline takes both from there, and names no system itself."""
+"""What holds for all systems and what a material says; the pipeline takes both from there."""
 
 import dataclasses
 import shutil
@@ -77,13 +77,10 @@ def test_a_material_more_is_one_file_and_one_name(tmp_path):
     text = (tmp_path / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text.replace("systems: [a-Si, a-SiO2]", "systems: [a-Si, a-SiO2, new]"))
     with Repo.init(str(tmp_path), no_scm=True) as repo:
-        stages = {stage.addressing: stage for stage in repo.index.stages}
+        stages = {stage.name: stage for stage in repo.index.stages}
     systems, surrogates = ("a-Si", "a-SiO2", "new"), ("aC-xanes",)
-    expected = {
-        f"{s}@{system}"
-        for s in ("prepare", "train", "register", "target", "tune", "invert", "study")
-        for system in systems
-    }
+    of_systems = ("prepare", "train", "register", "target", "tune", "invert", "study")
+    expected = {f"{stage}@{system}" for stage in of_systems for system in systems}
     assert set(stages) == expected | {f"{s}@{name}" for s in ("train-xanes", "register-xanes") for name in surrogates}
     for name, stage in stages.items():
         read = {Path(dep.fs_path).name for dep in stage.deps if "materials" in Path(dep.fs_path).parts}
