@@ -110,7 +110,7 @@ def _run_missing(todo: list[Job], parts: Path, processes: int, progress: bool) -
     # Longest first, so that no core waits for one long job at the end.
     missing.sort(key=lambda job: -job.quench.cost)
     bar = tqdm(
-        total=round(sum(job.quench.cost for job in missing), 3),
+        total=sum(map(_ticks, missing)),
         disable=not progress,
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
         file=sys.stderr,
@@ -125,11 +125,16 @@ def _run_missing(todo: list[Job], parts: Path, processes: int, progress: bool) -
                     job = pending.pop(future)
                     future.result()
                     finished += 1
-                    bar.update(job.quench.cost)
+                    bar.update(_ticks(job))
             bar.set_description_str(f"{todo[0].system}: {finished} of {len(todo)} quenches")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _ticks(job: Job) -> int:
+    """Milliseconds that a job is estimated to take."""
+    return round(job.quench.cost * 1000) or 1
 
 
 def _collect(recipe: Recipe, todo: list[Job], out: Path, seed: int, digest: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What holds for all systems and what a material says; the pipeline takes both from there."""
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from glass_ml.config import as_mapping
 from glass_ml.errors import InputError
 from glass_ml.settings.recipe import SHARED, SIMULATED, SystemConfig, system_config, system_names
 from glass_ml.settings.sampling import SamplingConfig
+from glass_ml.simulation.materials import recipe_of
 
 ROOT = Path(__file__).parents[2]
 OWN = "target: {reference: none}\n"
@@ -105,6 +107,17 @@ def test_every_section_is_watched_where_it_is_shared_and_where_it_is_not():
     for system in system_names(ROOT / "params.yaml"):
         keys = yaml.safe_load((ROOT / "materials" / f"{system}.yaml").read_text())
         assert set(keys) == sections | set(SIMULATED)  # DVC refuses a stage one of whose keys is missing
+
+
+def test_the_example_of_the_documentation_is_a_material(project):
+    page = (ROOT / "docs" / "material.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    write_material(project, example)
+    recipe, config = recipe_of("a-Si"), system_config("a-Si")
+    written = {f"{quench.collection}.extxyz": quench.role for quench in recipe.quenches}
+    assert written["train.extxyz"] == "train" and written[config.target.reference] == "reference"
+    sections = {f.name for f in dataclasses.fields(SystemConfig)}
+    assert set(yaml.safe_load(example)) == sections | set(SIMULATED)
 
 
 def test_the_command_says_what_it_does_not_know(project, capsys):
