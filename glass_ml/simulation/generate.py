@@ -63,8 +63,8 @@ def generate(
     for name, value in (("processes", processes), ("limit", limit)):
         if value is not None and value < 1:
             raise InputError(f"{value} is less than one", name, "give a whole number from 1")
-    for quench in recipe.quenches:
-        require_program(quench.potential)
+    for potential in {quench.potential.name: quench.potential for quench in recipe.quenches}.values():
+        require_program(potential)
     out = Path(out_dir)
     todo = jobs(recipe, seed, limit)
     digest = hashlib.sha256("".join(job.digest for job in todo).encode()).hexdigest()

@@ -54,15 +54,17 @@ def _potential(name: str, potentials: dict[str, Any], path: Path) -> Potential:
     where = f"{path}: potentials.{name}"
     entry = _mapping(potentials, name, f"{path}: potentials") | {"name": name}
     if isinstance(entry.get("files"), list):  # names of files in the folder beside, which has the material's name
-        entry["files"] = {str(file): _text(path.with_suffix("") / str(file), where) for file in entry["files"]}
+        entry["files"] = {str(name): _text(path.with_suffix(""), str(name), where) for name in entry["files"]}
     return _placed(where, lambda: potential_from(entry, where))
 
 
-def _text(file: Path, where: str) -> str:
+def _text(folder: Path, name: str, where: str) -> str:
+    if Path(name).name != name:
+        return ""  # the potential refuses the name
     try:
-        return file.read_text(encoding="utf-8")
+        return (folder / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {file}: {error}", f"{where}.files", "put the file there") from None
+        raise InputError(f"cannot be read: {error}", f"{where}.files", f"put the file into {folder}/") from None
 
 
 def _quench(
@@ -70,7 +72,7 @@ def _quench(
 ) -> Quench:
     where = f"{path}: batches.{name}"
     entry = {"composition": composition} | _mapping(batches, name, f"{path}: batches") | {"name": name}
-    if (potential := entry.get("potential")) not in potentials:
+    if (potential := str(entry.get("potential"))) not in potentials:
         mend = f"one of: {', '.join(potentials)}"
         raise InputError(f"no potential '{potential}'", f"{where}.potential", mend)
     if isinstance(entry.get("density"), int | float):

@@ -90,7 +90,9 @@ batches:
         ("pair_style eam/fs", "'pair_style eam/fs\n\n    shell touch x'", "potentials.EAM.commands: the command"),
         ("pair_style eam/fs", "pair_style mliap model mliappy x", "is not allowed"),
         ("Cu Zr]}", "Cu Zr], files: {../x: text}}", "potentials.EAM.files: '../x' is not a bare file name"),
-        ("Cu Zr]}", "Cu Zr], files: [absent.eam]}", "potentials.EAM.files: cannot read"),
+        ("Cu Zr]}", "Cu Zr], files: [absent.eam]}", "potentials.EAM.files: cannot be read"),
+        ("Cu Zr]}", "Cu Zr], files: [../x]}", "potentials.EAM.files: '../x' is not a bare file name"),
+        ("potential: EAM", "potential: [EAM]", "batches.fast.potential: no potential"),
         ("potential: EAM", "potential: EMA", "batches.fast.potential: no potential 'EMA' (one of: EAM, ions, soft)"),
         (
             "potential: EAM",
