@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 run: .venv/core
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc pull --quiet
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro register invert
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro register register-xanes invert
 	@$(BIN)/python -m glass_ml.stages.overview
 
 test: .venv/dev

@@ -9,8 +9,6 @@ each. The metallic glass is quenched from 2000 K in 20 ps by the potential of Me
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -25,8 +23,8 @@ from timed import machine
 from glass_ml.files import write_json
 from glass_ml.observables.exafs import Exafs
 from glass_ml.observables.scattering_table import find_table, load_table
-from glass_ml.simulation.lammps import melt_quench
-from glass_ml.simulation.recipe import Job, Potential, Quench
+from glass_ml.simulation.melt_quench import melt_quench
+from glass_ml.simulation.recipe import Job, LammpsPotential, Quench
 from glass_ml.structures.io import from_atoms
 
 CRYSTALS = (("diamond", 5.431, "Si K", 5.3), ("fcc", 3.615, "Cu K", 5.05))
@@ -40,7 +38,7 @@ GLASSES = (
 COPPER_ZIRCONIUM = Quench(
     name="fast", collection="train", composition={"Cu": 1, "Zr": 1}, n_atoms=256, density=(7.3, 7.3), count=1,
     melt_temperature=2000.0, melt_time=5.0, quench_time=20.0, timestep=0.002, snapshots=1,
-    potential=Potential(
+    potential=LammpsPotential(
         name="EAM", citation="Mendelev et al., Philos. Mag. 89, 967 (2009)",
         commands=("pair_style eam/fs", "pair_coeff * * CuZr_mm.eam.fs Cu Zr"), cost_us=3.0,
     ),
@@ -53,8 +51,7 @@ SITES = 6
 def copper_zirconium() -> Atoms:
     """A quickly quenched metallic glass at 300 K."""
     job = Job("Cu50Zr50", COPPER_ZIRCONIUM, index=0, density=COPPER_ZIRCONIUM.density[0], seed=1)
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        return melt_quench(job)[0]
+    return melt_quench(job)[0]
 
 
 def main() -> None:

@@ -107,11 +107,12 @@ class Project:
             subprocess.run(["git", *who, *words], cwd=self.root, check=True)
 
     def recipe(self, number: int) -> None:
-        """Write params.yaml for a round: another seed is another prior."""
+        """Write the settings of a round: another seed is another prior."""
         system = {**RECIPE, "training": {**RECIPE["training"], "seed": number}}
         gate = {"held_out_loss": {}, "evaluation": {}, "clean": False}
-        text = yaml.safe_dump({"systems": {"a-Si": system}, "promotion": gate})
-        (self.root / "params.yaml").write_text(text)
+        (self.root / "params.yaml").write_text(yaml.safe_dump({"systems": ["a-Si"], "promotion": gate}))
+        (self.root / "materials").mkdir(exist_ok=True)
+        (self.root / "materials" / "a-Si.yaml").write_text(yaml.safe_dump(system))
 
     def start(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a command in a process group of its own."""

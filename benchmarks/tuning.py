@@ -4,7 +4,7 @@
     python benchmarks/tuning.py a-Si --structures 3     # 22 minutes
     python benchmarks/tuning.py a-SiO2                  # 10 minutes
 
-Hidden structures of other references, densities or quenches than those of the sweep (`systems.X.tuning` of params.yaml)
+Hidden structures of other references, densities or quenches than those of the sweep (`tuning` of materials/NAME.yaml)
 are measured, one probe is fitted, and the others are held out. Both settings invert every target with the same seeds,
 prior and noise. `tuned` are the settings in the file that `tuning.winner` names, or in --winner.
 """
@@ -58,7 +58,7 @@ SHOWN = ("held_out", "realism", "angle.rmse", "coordination.emd")
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("system", choices=UNSEEN)
-    parser.add_argument("--winner", type=Path, help="file of the tuned settings (default: as params.yaml says)")
+    parser.add_argument("--winner", type=Path, help="file of the tuned settings (default: as the material's file says)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102], help="none of them of the sweep")
     parser.add_argument("--structures", type=int, default=1, help="replicas with each seed")
     parser.add_argument("--processes", type=int, default=2)
@@ -66,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = system_config(arguments.system, tuned=False)
     if config.tuning is None:
-        raise InputError("no search space", f"params.yaml: systems.{arguments.system}.tuning")
+        raise InputError("no search space", f"materials/{arguments.system}.yaml: tuning")
     file = arguments.winner or Path(config.tuning.winner)
     winner = read_winner(file, arguments.system)
     if winner is None or not winner.settings:

@@ -49,13 +49,14 @@ def reject_unknown(mapping: Mapping[str, Any], known: typing.Iterable[str], wher
             raise InputError(f"unknown key '{key}'", where, mend)
 
 
-def build(cls: type[T], mapping: Mapping[str, Any] | None, where: str) -> T:
+def build(cls: type[T], mapping: Mapping[str, Any] | None, where: str, inside: str = ".") -> T:
     """A dataclass out of a mapping; nested dataclasses come from nested mappings.
 
     Args:
         cls: the dataclass; fields without a default are required.
         mapping: field name -> value; None stands for an empty mapping.
         where: the place to name in an error, such as "params.yaml: prior".
+        inside: what stands between that place and a key in it; ": " where the place is a file.
 
     Raises:
         InputError: an unknown or missing key, or a value of the wrong type.
@@ -69,14 +70,14 @@ def build(cls: type[T], mapping: Mapping[str, Any] | None, where: str) -> T:
     values = {}
     for name, field in fields.items():
         if name in mapping:
-            values[name] = _convert(hints[name], mapping[name], f"{where}.{name}")
+            values[name] = _convert(hints[name], mapping[name], f"{where}{inside}{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"missing key '{name}'", where, "add it")
     return cls(**values)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    if hint is Any:
+    if hint is Any or (dataclasses.is_dataclass(value) and not isinstance(value, type)):  # built already
         return value
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where)  # type: ignore[arg-type]

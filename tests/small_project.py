@@ -23,6 +23,13 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
 
 
+def write_material(folder: Path, content: str) -> None:
+    """The settings of a-Si, the only system of the project in a folder."""
+    (folder / "params.yaml").write_text("systems: [a-Si]\n")
+    (folder / "materials").mkdir(exist_ok=True)
+    (folder / "materials" / "a-Si.yaml").write_text(content)
+
+
 def write_small_prior(folder: Path, seed: int = 0, **changed: Any) -> Path:
     """An untrained prior of silicon, as a checkpoint folder; `changed` goes to its card."""
     from glass_ml.priors.checkpoint import save_prior

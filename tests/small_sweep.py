@@ -14,34 +14,33 @@ from ase.build import bulk
 from ase.io import write
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
+from small_project import write_material
 
 TUNING = """
-      winner: tuned/a-Si.yaml
-      space:
-        guidance.largest: {low: 0.05, high: 0.5, log: true}
-        step.kept: {low: -0.8, high: 0.4}
-        schedule.steps: {low: 4, high: 10, step: 2}
-      targets:
-        g(r): {reference: hidden.extxyz, fit: [g(r)], validate: [X-ray, EXAFS]}
-      seeds: [0, 1, 2]
-      n_atoms: 32
-      startup: 3
-      limits: {too_close: 1.0, defects: 2.0}
-      finals: {candidates: 1, seeds: [10, 11], p: 0.3}
+  winner: tuned/a-Si.yaml
+  space:
+    guidance.largest: {low: 0.05, high: 0.5, log: true}
+    step.kept: {low: -0.8, high: 0.4}
+    schedule.steps: {low: 4, high: 10, step: 2}
+  targets:
+    g(r): {reference: hidden.extxyz, fit: [g(r)], validate: [X-ray, EXAFS]}
+  seeds: [0, 1, 2]
+  n_atoms: 32
+  startup: 3
+  limits: {too_close: 1.0, defects: 2.0}
+  finals: {candidates: 1, seeds: [10, 11], p: 0.3}
 """
 LOCKS = (".claims.lock", ".journal.log.lock")
 RECIPE = """\
-systems:
-  a-Si:
-    target: {{reference: hidden.extxyz}}
-    sampling: {{schedule: {{steps: 8}}, guidance: {{largest: {largest}}}}}
-    study: {{edges: [Si K], r_max: 4.0, q_range: [1.5, 10]}}
-    tuning: {tuning}
+target: {{reference: hidden.extxyz}}
+sampling: {{schedule: {{steps: 8}}, guidance: {{largest: {largest}}}}}
+study: {{edges: [Si K], r_max: 4.0, q_range: [1.5, 10]}}
+tuning: {tuning}
 """
 
 
 def write_recipe(project: Path, tuning: str = TUNING, largest: float = 0.3) -> None:
-    (project / "params.yaml").write_text(RECIPE.format(tuning=tuning, largest=largest))
+    write_material(project, RECIPE.format(tuning=tuning, largest=largest))
 
 
 def write_hidden(project: Path) -> Path:

@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from small_project import write_material
 
 from glass_ml.cli.main import main
 
@@ -82,8 +83,8 @@ CASES = {
     "unwritable output": (["--out", "/proc/out"], None, "/proc"),
     "unknown parameter": (
         [],
-        spoil("systems: {a-Si: {target: {reference: x}, sampling: {stepz: 1}}}", "params.yaml"),
-        "stepz",
+        lambda: write_material(Path(), "{target: {reference: x}, sampling: {stepz: 1}}"),
+        "materials/a-Si.yaml: sampling: unknown key 'stepz'",
     ),
 }
 

@@ -24,7 +24,7 @@ ALLOWED = {
     "sampling": LIGHT | {"structures", "observables", "measurements"},
     "execution": LIGHT | {"structures", "observables", "measurements", "sampling"},
     "analysis": LIGHT | SCIENCE,
-    "simulation": {"units", "errors", "files", "structures"},
+    "simulation": LIGHT | {"structures"},
     "priors": LIGHT | {"structures"},
     "surrogates": LIGHT | {"structures", "observables", "priors"},
 }

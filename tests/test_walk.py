@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_project import write_target
+from small_project import write_material, write_target
 
 from glass_ml.cli.main import main
 
@@ -79,10 +79,10 @@ def test_the_held_out_measurement_has_no_influence(project: Path) -> None:
 
 
 def test_guidance_improves_the_fit_and_keeps_atoms_apart(project: Path) -> None:
-    recipe = "systems: {a-Si: {target: {reference: none}, sampling: {guidance: {kind: %s}}}}"
+    recipe = "{target: {reference: none}, sampling: {guidance: {kind: %s}}}"
     found = {}
     for kind in ("none", "decoupled"):
-        Path("params.yaml").write_text(recipe % kind)
+        write_material(project, recipe % kind)
         assert main(command(kind)) == 0
         found[kind] = json.loads(Path(kind, "metrics.json").read_text())
     chi2 = {kind: metrics["measurements"]["gr"]["chi2_reduced"] for kind, metrics in found.items()}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from glass_ml.files import write_json
 from glass_ml.simulation.generate import generate
+from glass_ml.simulation.materials import recipe_of
 from glass_ml.simulation.recipe import Recipe
-from glass_ml.simulation.recipes import recipe_of
 from glass_ml.structures.io import from_atoms, read_frames
 from glass_ml.structures.state import Structures
 

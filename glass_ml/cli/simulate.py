@@ -1,4 +1,4 @@
-"""glass-ml simulate SYSTEM."""
+"""glass-ml simulate MATERIAL."""
 
 import argparse
 import json
@@ -7,8 +7,8 @@ from pathlib import Path
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("system", help="a material with a recipe, such as a-Si")
-    parser.add_argument("--out", type=Path, help="folder to write (default: data/SYSTEM)")
+    parser.add_argument("material", help="a name of materials/, such as a-Si; or the path of such a YAML file")
+    parser.add_argument("--out", type=Path, help="folder to write (default: data/NAME)")
     parser.add_argument("--processes", type=int, default=2, help="melt-quenches side by side (default: 2)")
     parser.add_argument("--limit", type=int, help="at most this many runs of each batch; needs --out")
     parser.add_argument("--seed", type=int, default=0, help="of all random choices (default: 0)")
@@ -19,11 +19,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Simulate."""
     from glass_ml.errors import InputError
     from glass_ml.simulation.generate import generate
+    from glass_ml.simulation.materials import recipe_of
 
     if arguments.limit is not None and arguments.out is None:
         raise InputError("a limited set would replace the whole one", "--limit", "give --out FOLDER with it")
-    folder = arguments.out or Path("data") / arguments.system
-    card = generate(arguments.system, folder, processes=arguments.processes, seed=arguments.seed, limit=arguments.limit)
+    recipe = recipe_of(arguments.material)
+    folder = arguments.out or Path("data") / recipe.system
+    card = generate(recipe, folder, processes=arguments.processes, seed=arguments.seed, limit=arguments.limit)
     if arguments.json:
         print(json.dumps(card, indent=2))
     else:

@@ -10,7 +10,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     study = studies.add_parser(
         "complementarity", help="hidden structures, inverted from every probe alone and together"
     )
-    study.add_argument("system", help="a system of params.yaml; its `study` section says what is measured")
+    study.add_argument("system", help="a system; the section `study` of materials/SYSTEM.yaml says what is measured")
     study.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

@@ -6,9 +6,9 @@ import json
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("system", help="a system of params.yaml; its `tuning` section declares the sweep")
-    parser.add_argument("--trials", type=int, help="in all, those that are done included (default: params.yaml)")
-    parser.add_argument("--workers", type=int, help="processes, each on one core (default: params.yaml)")
+    parser.add_argument("system", help="a system; the section `tuning` of materials/SYSTEM.yaml declares the sweep")
+    parser.add_argument("--trials", type=int, help="in all, those that are done included (default: as declared)")
+    parser.add_argument("--workers", type=int, help="processes, each on one core (default: as declared)")
     parser.add_argument(
         "--storage", help="postgresql://host/name or another database, grpc://host:port (default: a journal file)"
     )

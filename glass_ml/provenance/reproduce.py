@@ -142,7 +142,11 @@ def _make(lineage: Lineage, root: Path, beside: Path, scratch: Path, out: Path, 
         home = scratch / "project"
         home.mkdir()
         recipe = {"target": {"reference": ""}, "sampling": params["sampling"]}
-        write_text(home / "params.yaml", yaml.safe_dump({"systems": {lineage.system: recipe}}))
+        # Older code had the recipes of all systems in params.yaml.
+        own_file = (source / PACKAGE.name / "simulation" / "materials.py").is_file()
+        systems: Any = [lineage.system] if own_file else {lineage.system: recipe}
+        write_text(home / "params.yaml", yaml.safe_dump({"systems": systems}))
+        write_text(home / "materials" / f"{lineage.system}.yaml", yaml.safe_dump(recipe))
         write_text(home / "dvc.yaml", "stages: {}\n")
         command = [
             sys.executable, "-m", "glass_ml.cli.main", "invert", str(target), "--model", str(model.resolve()),

@@ -1,12 +1,13 @@
-"""params.yaml as dataclasses: the whole recipe of every system."""
+"""params.yaml and materials/NAME.yaml as dataclasses: the whole recipe of every system."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from glass_ml.config import build, read_yaml
+from glass_ml.config import build, read_yaml, reject_unknown
 from glass_ml.errors import InputError
 from glass_ml.settings.overrides import with_settings
 from glass_ml.settings.platform import GateConfig
@@ -17,6 +18,13 @@ from glass_ml.settings.tuning import TuningConfig
 from glass_ml.settings.winner import read_winner
 
 PARAMS = Path("params.yaml")
+MATERIALS = Path("materials")
+
+SHARED = ("prepare", "network", "noise", "training", "sampling", "inversion")
+"""Sections that params.yaml has for all systems. What a material's own file says goes before, key by key."""
+
+SIMULATED = ("composition", "potentials", "batches")
+"""Sections of a material's file that say how its structures are simulated (glass_ml/simulation/recipe.py)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class StudyConfig:
 
 @dataclass(frozen=True)
 class SystemConfig:
-    """Everything that params.yaml says of one system; see the classes of the fields."""
+    """How the prior of a system is made and used; see the classes of the fields."""
 
     target: TargetConfig
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
@@ -125,25 +133,56 @@ class SurrogateRecipe:
 
 
 def system_names(path: Path | str = PARAMS) -> list[str]:
-    """The systems that params.yaml describes."""
-    return sorted(read_yaml(path).get("systems", {}))
+    """The systems that params.yaml names; each has its file in materials/.
+
+    Raises:
+        InputError: `systems` is not a list of names.
+    """
+    names = read_yaml(path).get("systems") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        mend = "write 'systems: [a-Si]', and what belongs to a system into materials/NAME.yaml"
+        raise InputError("not a list of names", f"{path}: systems", mend)
+    return sorted(names)
+
+
+def material_names() -> list[str]:
+    """The materials that have a file in materials/ of the current folder."""
+    return sorted(file.stem for file in MATERIALS.glob("*.yaml"))
+
+
+def reject_unknown_sections(material: Mapping[str, Any], where: Path | str) -> None:
+    """Raise InputError for a section that a material's file cannot have."""
+    reject_unknown(material, (*SIMULATED, *(f.name for f in fields(SystemConfig))), str(where))
 
 
 def system_config(system: str, path: Path | str = PARAMS, *, tuned: bool = True) -> SystemConfig:
-    """The recipe of one system.
+    """The recipe of one system: its file in materials/, over the shared sections of params.yaml.
 
-    Settings that a sweep has chosen take the place of those of params.yaml: `sampling` from the file that
-    `tuning.winner` names, network, noise and training from that of `tuning.prior.winner`, where these exist.
+    Settings that a sweep has chosen take the place of both: `sampling` from the file that `tuning.winner` names,
+    network, noise and training from that of `tuning.prior.winner`, where these exist.
 
     Args:
         system: its name.
-        path: of params.yaml.
-        tuned: whether these files count.
+        path: of params.yaml; materials/ lies beside.
+        tuned: whether the files of sweeps count.
 
     Raises:
         InputError: no such system, or a key or value that is not known.
     """
-    config = build(SystemConfig, _section("systems", "system", system, path), f"{path}: systems.{system}")
+    if system not in (known := system_names(path)):
+        mend = f"known: {', '.join(known) or 'none'}; or write {MATERIALS}/{system}.yaml and add its name"
+        raise InputError(f"unknown system '{system}'", f"{path}: systems", mend)
+    content = read_yaml(path)
+    reject_unknown(content, ("systems", *SHARED, "surrogates", "promotion", "tracking"), str(path))
+    shared = {key: content[key] for key in SHARED if key in content}
+    place = Path(path).parent / MATERIALS / f"{system}.yaml"
+    material = read_yaml(place)
+    reject_unknown_sections(material, place)
+    own = {key: value for key, value in material.items() if key not in SIMULATED}
+    # Each is built alone first, so that an error names the file at fault.
+    build(SystemConfig, {"target": {"reference": ""}} | shared, str(path), ": ")
+    build(SystemConfig, own, str(place), ": ")
+    config = build(SystemConfig, _merged(shared, own), str(place), ": ")
     tuning = config.tuning
     if not (tuned and tuning):
         return config
@@ -155,13 +194,26 @@ def system_config(system: str, path: Path | str = PARAMS, *, tuned: bool = True)
     return config
 
 
+def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings in mappings, merged by key."""
+    merged = {**shared, **own}
+    for key in shared.keys() & own.keys():
+        if isinstance(shared[key], Mapping) and isinstance(own[key] or {}, Mapping):
+            merged[key] = _merged(shared[key], own[key] or {})
+    return merged
+
+
 def surrogate_config(name: str, path: Path | str = PARAMS) -> SurrogateRecipe:
     """The recipe of one learned observable.
 
     Raises:
         InputError: no such name, or a key or value that is not known.
     """
-    return build(SurrogateRecipe, _section("surrogates", "surrogate", name, path), f"{path}: surrogates.{name}")
+    sections = read_yaml(path).get("surrogates") or {}
+    if name not in sections:
+        mend = f"known: {', '.join(sorted(sections)) or 'none'}; or add it"
+        raise InputError(f"unknown surrogate '{name}'", f"{path}: surrogates", mend)
+    return build(SurrogateRecipe, sections[name], f"{path}: surrogates.{name}")
 
 
 def gate_config(path: Path | str = PARAMS) -> GateConfig:
@@ -172,11 +224,3 @@ def gate_config(path: Path | str = PARAMS) -> GateConfig:
     """
     content = read_yaml(path).get("promotion") if Path(path).is_file() else None
     return build(GateConfig, content, f"{path}: promotion")
-
-
-def _section(part: str, noun: str, name: str, path: Path | str) -> Any:
-    sections = read_yaml(path).get(part) or {}
-    if name not in sections:
-        known = ", ".join(sorted(sections)) or "none"
-        raise InputError(f"unknown {noun} '{name}'", f"{path}: {part}", f"known: {known}; or add it")
-    return sections[name]

@@ -1,4 +1,4 @@
-"""What params.yaml says of a sweep."""
+"""What materials/NAME.yaml says of a sweep."""
 
 from __future__ import annotations
 

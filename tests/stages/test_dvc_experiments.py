@@ -11,24 +11,21 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from small_project import git, write_small_prior, write_target
+from small_project import git, write_material, write_small_prior, write_target
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parents[2]
 PARAMS = """\
-systems:
-  a-Si:
-    target: {reference: reference.extxyz}
-    sampling: {schedule: {steps: 4}}
-    inversion: {n_structures: 1, n_atoms: 40, seed: 0, processes: 1}
-    tuning:
-      winner: tuned/a-Si.yaml
-      space: {temperature.structure: {low: 0.05, high: 0.5}}
-      targets: {g(r): {reference: reference.extxyz, fit: [g(r)], validate: [X-ray]}}
+target: {reference: reference.extxyz}
+sampling: {schedule: {steps: 4}}
+inversion: {n_structures: 1, n_atoms: 40, seed: 0, processes: 1}
+tuning:
+  winner: tuned/a-Si.yaml
+  space: {temperature.structure: {low: 0.05, high: 0.5}}
+  targets: {g(r): {reference: reference.extxyz, fit: [g(r)], validate: [X-ray]}}
 """
 TUNED = "system: a-Si\nsettings: {temperature: {structure: 0.2}}\n"
-PROJECT_PARAMS = ["systems.${item.system}.sampling", "systems.${item.system}.inversion"]
-SEED = "systems.a-Si.inversion.seed"
+SEED = "materials/a-Si.yaml:inversion.seed"
 FILE = "inversions/a-Si/evaluation.json"
 
 
@@ -37,10 +34,9 @@ def pipeline():
     whole = yaml.safe_load((HERE / "dvc.yaml").read_text())
     stages = {name: whole["stages"][name] for name in ("register", "invert")}
     for stage in stages.values():
-        stage["matrix"] = {"system": ["a-Si"]}
         stage["deps"] = [d for d in stage["deps"] if d.partition("/")[0] in ("models", "targets", "mlruns", "tuned")]
-    stages["invert"]["params"] = PROJECT_PARAMS
-    return {"stages": stages, "plots": [p for p in whole["plots"] if "a-Si" in p]}
+    stages["invert"]["params"] = [p for p in stages["invert"]["params"] if isinstance(p, dict)]  # none is shared here
+    return {"stages": stages}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +70,7 @@ def dvc(tmp_path_factory):
         atoms.rattle(0.1, seed=seed)
         atoms.info["quench"] = seed
     write(root / "data" / "a-Si" / "reference.extxyz", frames)
-    (root / "params.yaml").write_text(PARAMS)
+    write_material(root, PARAMS)
     (root / "tuned").mkdir()
     (root / "tuned" / "a-Si.yaml").write_text(TUNED)
     (root / "dvc.yaml").write_text(yaml.safe_dump(pipeline()))

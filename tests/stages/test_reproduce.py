@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_project import TARGET, git, write_small_prior, write_target
+from small_project import TARGET, git, write_material, write_small_prior, write_target
 
 import glass_ml
 from glass_ml.cli.main import main
@@ -19,11 +19,9 @@ from glass_ml.structures.io import read_frames, write_frames
 from glass_ml.tracking.model_places import is_checkpoint
 
 RECIPE = """\
-systems:
-  a-Si:
-    target: {reference: none}
-    sampling: {schedule: {steps: 6, sigma_max: 0.8, sigma_min: 0.1}, temperature: {structure: 0.3}}
-    inversion: {n_structures: 3, n_atoms: 24, processes: 1}
+target: {reference: none}
+sampling: {schedule: {steps: 6, sigma_max: 0.8, sigma_min: 0.1}, temperature: {structure: 0.3}}
+inversion: {n_structures: 3, n_atoms: 24, processes: 1}
 """
 
 
@@ -31,8 +29,8 @@ systems:
 def inverted(project):
     """A project that holds the package and its history; an inversion made by what is committed."""
     shutil.copytree(Path(glass_ml.__file__).parent, project / "glass_ml", ignore=shutil.ignore_patterns("__pycache__"))
-    Path("params.yaml").write_text(RECIPE)
-    git(project, "add", "glass_ml", "params.yaml")
+    write_material(project, RECIPE)
+    git(project, "add", "glass_ml", "params.yaml", "materials")
     git(project, "commit", "-q", "-m", "code")
     assert not code_identity().git_dirty
     assert main(["invert", "targets/a-Si/target.yaml", "--seed", "7", "--out", "out", "--no-track"]) == 0
@@ -54,7 +52,7 @@ def test_one_frame_from_elsewhere_by_the_recorded_commit(inverted, tmp_path, cap
     """The settings, the code and the target have moved on; the record and the history still make the same structure."""
     write_frames(tmp_path / "paper.extxyz", read_frames("out/structures.extxyz")[1:2])
     commit = git_head(inverted)
-    Path("params.yaml").write_text(RECIPE.replace("0.3", "0.9"))
+    write_material(inverted, RECIPE.replace("0.3", "0.9"))
     (inverted / "glass_ml" / "sampling" / "steps.py").write_text("raise RuntimeError('the code of today')\n")
     git(inverted, "commit", "-q", "-a", "-m", "other code")
     status, document = reproduced(capfd, str(tmp_path / "paper.extxyz"))
@@ -89,7 +87,7 @@ def test_a_frame_of_an_ensemble_that_was_fitted_together_with_restraints(project
     """Every replica depends on the others there."""
     restraints = "restraints:\n  - {coordination: Si-Si, cutoff: 2.85, number: 4}\n"
     write_target(project / "targets" / "a-Si", TARGET + restraints)
-    Path("params.yaml").write_text(RECIPE.replace("sampling: {", "sampling: {fit: ensemble, "))
+    write_material(project, RECIPE.replace("sampling: {", "sampling: {fit: ensemble, "))
     assert main(["invert", "targets/a-Si/target.yaml", "--out", "out", "--no-track"]) == 0
     write_frames(tmp_path / "paper.extxyz", read_frames("out/structures.extxyz")[:1])
     shutil.rmtree("out")
@@ -158,7 +156,7 @@ def test_what_is_nowhere_is_said(inverted, capfd):
 
 
 def test_code_that_was_never_committed(project, capfd):
-    Path("params.yaml").write_text(RECIPE)
+    write_material(project, RECIPE)
     assert main(["invert", "targets/a-Si/target.yaml", "-n", "1", "--out", "out", "--no-track"]) == 0
     status, document = reproduced(capfd, "out/structures.extxyz")
     assert status == 0 and document["reproductions"][0]["code"] == "the code here"

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from small_project import TARGET, write_target
+from small_project import TARGET, write_material, write_target
 
 from glass_ml.cli.main import main
 
@@ -17,10 +17,8 @@ def spread_of_fit(folder: str, name: str) -> float:
 
 
 def test_ten_times_the_uncertainty_gives_a_wider_ensemble(project: Path) -> None:
-    recipe = (
-        "systems: {a-Si: {target: {reference: none}, sampling: {schedule: {steps: 60}, temperature: {structure: 1}}}}"
-    )
-    Path("params.yaml").write_text(recipe)
+    recipe = "{target: {reference: none}, sampling: {schedule: {steps: 60}, temperature: {structure: 1}}}"
+    write_material(project, recipe)
     for folder, sigma in (("sharp", "0.05"), ("vague", "0.5")):
         target = write_target(
             project / "targets" / folder, TARGET.replace("sigma: 0.05, broad", f"sigma: {sigma}, broad")

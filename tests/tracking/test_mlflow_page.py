@@ -64,7 +64,7 @@ def make_place(root: Path) -> Place:
     target = write_target(root / "targets" / "a-Si")
     hidden = write_hidden(root)
     write_recipe(root, TUNING.replace("seeds: [0, 1, 2]", "seeds: [0]"))
-    git(root, "add", "targets", "params.yaml")
+    git(root, "add", "targets", "params.yaml", "materials")
     git(root, "commit", "-q", "-m", "recipe")
     store = open_store(root)
     priors = []

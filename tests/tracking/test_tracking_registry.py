@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import yaml
+from small_project import write_material
 
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
@@ -70,9 +71,9 @@ def test_a_version_that_the_lock_of_dvc_accounts_for(store, registered, project,
     parts = {path: content_md5(project / path, project) for path in ("data/a-Si", "targets", "models/a-Si")}
     entries = [{"path": path, "md5": md5, "hash": "md5"} for path, md5 in parts.items()]
     deps = [*entries[:2], {"path": "../away", "md5": "0" * 32}]
-    stage = {"deps": deps, "params": {"params.yaml": {"systems.a-Si.training": {"seed": 1}}}, "outs": entries[2:]}
+    stage = {"deps": deps, "params": {"materials/a-Si.yaml": {"training": {"seed": 1}}}, "outs": entries[2:]}
     (project / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train@a-Si": stage}}))
-    (project / "params.yaml").write_text("systems: {a-Si: {training: {seed: 1}}}\n")
+    write_material(project, "training: {seed: 1}\n")
     tools.git(project, "add", ".")
     tools.git(project, "commit", "-m", "trained")
     assert made_here(project / "models/a-Si", project)
@@ -85,9 +86,9 @@ def test_a_version_that_the_lock_of_dvc_accounts_for(store, registered, project,
         tools.git(project, "checkout", "dvc.yaml")
     assert version.tags["git_commit"] == head and f"commit {head[:12]}" in version.description
 
-    (project / "params.yaml").write_text("systems: {a-Si: {training: {seed: 2}}}\n")
+    write_material(project, "training: {seed: 2}\n")
     assert not made_here(project / "models/a-Si", project)
-    (project / "params.yaml").write_text("systems: {a-Si: {training: {seed: 1}}}\n")
+    write_material(project, "training: {seed: 1}\n")
     (project / "targets" / "sq.yaml").write_text("system: other\n")
     assert not made_here(project / "models/a-Si", project)
     tools.git(project, "checkout", "targets")

@@ -11,6 +11,7 @@ from ase.io import write
 from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
+from small_project import write_material
 
 from glass_ml.cli.main import main
 from glass_ml.priors.module import DenoisingModule
@@ -21,26 +22,24 @@ from glass_ml.tracking.store import open_store
 from glass_ml.tuning.prior import PriorObjective, PriorSettings
 
 RECIPE = """\
-systems:
-  a-Si:
-    target: {reference: hidden.extxyz}
-    prepare: {validation_share: 0.3}
-    network: {cutoff: 3.0, features: 8, layers: 1, channels: 2, radial: 8}
-    noise: {sigma_min: 0.05, sigma_max: 0.5, core_min: 0.1, core_max: 0.4}
-    training: {steps: 500, batch: 2, epoch_steps: 4, validation_structures: 1, warmup: 2, learning_rate: 0.01}
-    tuning:
-      winner: tuned/a-Si.yaml
-      space: {}
-      targets: {}
-      prior:
-        winner: tuned/a-Si-prior.yaml
-        space:
-          training.learning_rate: {low: 0.00001, high: 0.05, log: true}
-          network.features: {low: 4, high: 8, step: 4}
-        fixed: {training.steps: 16}
-        trials: 4
-        startup: 2
-        warmup: 4
+target: {reference: hidden.extxyz}
+prepare: {validation_share: 0.3}
+network: {cutoff: 3.0, features: 8, layers: 1, channels: 2, radial: 8}
+noise: {sigma_min: 0.05, sigma_max: 0.5, core_min: 0.1, core_max: 0.4}
+training: {steps: 500, batch: 2, epoch_steps: 4, validation_structures: 1, warmup: 2, learning_rate: 0.01}
+tuning:
+  winner: tuned/a-Si.yaml
+  space: {}
+  targets: {}
+  prior:
+    winner: tuned/a-Si-prior.yaml
+    space:
+      training.learning_rate: {low: 0.00001, high: 0.05, log: true}
+      network.features: {low: 4, high: 8, step: 4}
+    fixed: {training.steps: 16}
+    trials: 4
+    startup: 2
+    warmup: 4
 """
 
 
@@ -54,7 +53,7 @@ def training_project(project: Path) -> Path:
         frames.append(atoms)
     (project / "data" / "a-Si").mkdir(parents=True)
     write(project / "data" / "a-Si" / "train.extxyz", frames)
-    (project / "params.yaml").write_text(RECIPE)
+    write_material(project, RECIPE)
     return project
 
 

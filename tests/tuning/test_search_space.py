@@ -1,4 +1,4 @@
-"""The search space of params.yaml: what is drawn, and what is refused with the place that is at fault."""
+"""The search space of a material: what is drawn, and what is refused with the place that is at fault."""
 
 from pathlib import Path
 
@@ -114,8 +114,8 @@ def test_wrong_numbers_on_the_command_line(sweep_project: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     "old, new, words",
     [
-        ("n_atoms: 32", "n_atoms: 0", "params.yaml: systems.a-Si.tuning.n_atoms: cannot make 0 atoms"),
-        ("n_atoms: 32", "n_structures: 0", "params.yaml: systems.a-Si.tuning.n_structures: 0 structures asked for"),
+        ("n_atoms: 32", "n_atoms: 0", "materials/a-Si.yaml: tuning.n_atoms: cannot make 0 atoms"),
+        ("n_atoms: 32", "n_structures: 0", "materials/a-Si.yaml: tuning.n_structures: 0 structures asked for"),
     ],
 )
 def test_sizes_that_no_process_can_use_are_refused_before_any_starts(
@@ -133,10 +133,10 @@ def test_an_element_that_the_prior_does_not_know_is_refused_before_any_process_s
     known, unknown = f"hidden.extxyz, {fit}", f"oxide.extxyz, {fit}"
     trials = TUNING.replace("hidden.extxyz, fit: [g(r)], validate: [X-ray, EXAFS]", unknown)
     write_recipe(sweep_project, trials)
-    refused(capsys, "params.yaml: systems.a-Si.tuning: target 'g(r)': the prior does not know O")
+    refused(capsys, "materials/a-Si.yaml: tuning: target 'g(r)': the prior does not know O")
     finals = f"candidates: 1, targets: {{oxide: {{reference: {unknown}}}, plain: {{reference: {known}}}}}, "
     write_recipe(sweep_project, TUNING.replace("candidates: 1, ", finals))
-    refused(capsys, "params.yaml: systems.a-Si.tuning: target 'oxide': the prior does not know O")
+    refused(capsys, "materials/a-Si.yaml: tuning: target 'oxide': the prior does not know O")
 
 
 def test_a_damaged_prior_is_refused_before_any_process_starts(
