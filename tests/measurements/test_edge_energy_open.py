@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from glass_ml.measurements.threshold import Open, Threshold, fourier_filter
 from model_silicon import disordered_silicon
 from scipy.optimize import minimize
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from glass_ml.observables.registry import make_observable
 from model_crystals import crystal, thermal
 
 from glass_ml.observables.kinds import make_observable

@@ -10,7 +10,6 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from glass_ml.observables.registry import make_observable
 from model_crystals import crystal, thermal
 
 from glass_ml.errors import InputError
