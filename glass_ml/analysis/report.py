@@ -19,7 +19,7 @@ from glass_ml import __version__
 from glass_ml.analysis import figures
 from glass_ml.analysis.ensemble import Anatomy
 from glass_ml.analysis.inversion import Inversion, read_inversion
-from glass_ml.analysis.labels import GROUPS, label
+from glass_ml.analysis.names import GROUPS, label
 from glass_ml.analysis.rings import describe_rings
 from glass_ml.analysis.verdict import QUESTIONS, Level, Verdict, verdict
 from glass_ml.analysis.viewer import viewer_data
