@@ -39,7 +39,7 @@ class Anatomy:
         elif cutoffs is None:
             return structures
         else:
-            structures, distribution = structures.structures, structures.distribution
+            distribution, structures = structures.distribution, structures.structures
         bonds = find_bonds(structures, choose_cutoffs(structures, cutoffs, distribution))
         return cls(structures, distribution, bonds, bond_angles(bonds))
 

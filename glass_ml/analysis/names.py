@@ -91,8 +91,8 @@ def label(name: str) -> Label:
         case "nfold":
             word = "neighbour" if last == "1" else "neighbours"
             return Label("Coordination", f"{first} atoms with {last} {word}", "%", 100, 1)
-        case "angle" if rest == "below75":
-            return Label("Bond angles", "Angles below 75°", "%", 100, 2)
+        case "angle" if last == "below75":
+            return Label("Bond angles", f"{first} angles below 75°" if first else "Angles below 75°", "%", 100, 2)
         case "angle" if last in ("mean", "spread"):
             words = "Mean" if last == "mean" else "Spread of the"
             return Label("Bond angles", f"{words} {first} angle", "°", digits=1)

@@ -18,7 +18,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_text
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
-from glass_ml.priors.checkpoint import load_prior
+from glass_ml.priors.checkpoint import load_prior, read_card
 from glass_ml.sampling.config import SamplingConfig
 from glass_ml.sampling.run import Replicas, batches_of, run_replicas
 from glass_ml.sampling.schedules import noise_levels
@@ -120,7 +120,8 @@ def invert(
             structures = replicas.collect()
         else:
             structures = run_replicas(job, n_structures, sampling, scratch, processes=processes, progress=progress)
-        metrics = write_inversion(out, identity, target, lineage, structures, prior, sampling)
+        known = read_card(resolved.folder).get("references")
+        metrics = write_inversion(out, identity, target, lineage, structures, prior, sampling, known)
         shutil.rmtree(out / SCRATCH)
     if not first_process():
         return {}

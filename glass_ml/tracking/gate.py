@@ -22,6 +22,9 @@ HELD_OUT = "held-out"
 """Name of the evaluation that a surrogate brings along: on folds that its networks had not seen."""
 COMPARED_LEAST = {f"reference.{name}": least for name, least in LEAST.items()}
 """Compared number -> value below which it counts as this: one near zero would outweigh all the others."""
+SPREAD = 2.0
+"""A limit on `reference.*` is at least this multiple of what one reference structure differs by from the others: there
+are materials whose structures are less alike than the limit allows."""
 ANEW = "commit, then train it again, or, where dvc.lock accounts for models/, run 'glass-ml registry rebuild'"
 OTHER_LEAST = 0.005
 """The same of any other: an R-factor, or an error of spectra in units of the edge step."""
@@ -35,6 +38,7 @@ class GateConfig:
         held_out_loss: noise level (Å, as the registry writes it) -> largest held-out loss of a prior; 1 is nothing
             learned.
         evaluation: name of a number in the evaluations -> its largest value in any of them; one at least must have it.
+            For distances from reference structures it is at least `SPREAD` times what these differ by from each other.
         surrogate: part of the spread of the data that is the largest error of a surrogate on held-out folds: `atom` of
             its atoms' spectra, `cell` of cell averages.
         compared: numbers in which the version is set against the present holder, smaller being better. The geometric
@@ -138,8 +142,20 @@ def _evaluations(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Conditio
         return
     for name, limit in gate.evaluation.items():
         values = {target: numbers[name] for target, numbers in found.items() if name in numbers}
-        worst = max(values, key=lambda target: values[target], default="")
-        yield _at_most(name, values.get(worst), limit, f" on {worst}" if worst else f" on {', '.join(sorted(found))}")
+        if not values:
+            yield _at_most(name, None, limit, f" on {', '.join(sorted(found))}")
+            continue
+        limits = {target: max(limit, SPREAD * found[target].get(_floor(name), 0.0)) for target in values}
+        worst = max(values, key=lambda target: values[target] / max(limits[target], 1e-12))
+        where = f" on {worst}"
+        if limits[worst] > limit:
+            where += f", where reference structures differ from each other by {found[worst][_floor(name)]:.4g}"
+        yield _at_most(name, values[worst], limits[worst], where)
+
+
+def _floor(name: str) -> str:
+    """The number of an evaluation that says how much reference structures differ among themselves."""
+    return name.replace("reference.", "reference_floor.", 1)
 
 
 def _errors(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Condition]:

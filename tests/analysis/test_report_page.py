@@ -15,7 +15,7 @@ from test_shells_and_angles import cristobalite, noisy
 
 from glass_ml.analysis import figures
 from glass_ml.analysis.ensemble import describe, summary
-from glass_ml.analysis.report import write_figures, write_report
+from glass_ml.analysis.report import write_report
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.files import write_json
@@ -70,7 +70,7 @@ def silica(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(silica) -> str:
-    return write_report(silica).read_text(encoding="utf-8")
+    return write_report(silica)[0].read_text(encoding="utf-8")
 
 
 class Loads(HTMLParser):
@@ -152,7 +152,7 @@ def test_the_viewer_has_every_atom_and_every_bond_once(page, silica):
 
 
 def test_the_same_files_give_the_same_page(page, silica):
-    assert write_report(silica).read_text(encoding="utf-8") == page
+    assert write_report(silica)[0].read_text(encoding="utf-8") == page
 
 
 def test_figures_follow_the_colours_of_the_page(page):
@@ -165,7 +165,7 @@ def test_figures_follow_the_colours_of_the_page(page):
 
 
 def test_png_figures_for_the_tracking_page(silica, tmp_path):
-    paths = write_figures(silica, tmp_path)
+    paths = write_report(silica, tmp_path)[1:]
     assert [p.name for p in paths] == [
         "spectrum-diffraction.png",
         "spectrum-second-last.png",
@@ -185,7 +185,7 @@ def test_one_structure_without_lineage_and_without_bonds(tmp_path):
     folder = write_folder(tmp_path / "gas", [atoms])
     (folder / "lineage.json").unlink()
     (folder / "target.yaml").unlink()
-    text = write_report(folder).read_text(encoding="utf-8")
+    text = write_report(folder)[0].read_text(encoding="utf-8")
     assert "There is no lineage.json" in text
     assert "No bonds were found" in text
     assert "One structure only" in text
