@@ -145,17 +145,14 @@ def _evaluations(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Conditio
         if not values:
             yield _at_most(name, None, limit, f" on {', '.join(sorted(found))}")
             continue
-        limits = {target: max(limit, SPREAD * found[target].get(_floor(name), 0.0)) for target in values}
+        family, _, distance = name.partition(".")
+        floor = f"reference_floor.{distance}" if family == "reference" else ""
+        limits = {target: max(limit, SPREAD * found[target].get(floor, 0.0)) for target in values}
         worst = max(values, key=lambda target: values[target] / max(limits[target], 1e-12))
         where = f" on {worst}"
         if limits[worst] > limit:
-            where += f", where reference structures differ from each other by {found[worst][_floor(name)]:.4g}"
+            where += f", where reference structures differ from each other by {found[worst][floor]:.4g}"
         yield _at_most(name, values[worst], limits[worst], where)
-
-
-def _floor(name: str) -> str:
-    """The number of an evaluation that says how much reference structures differ among themselves."""
-    return name.replace("reference.", "reference_floor.", 1)
 
 
 def _errors(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Condition]:

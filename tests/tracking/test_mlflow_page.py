@@ -215,13 +215,13 @@ def test_runs_are_found_by_name_and_compare_in_columns(page: Page, place: Place)
     for number, name in enumerate(RUNS):
         numbers = place.headline(number)
         assert rows[name]["tags.model_version"] == f"{NAME}/{number + 1}"
-        for metric in ("fit.r", "held_out.r", "realism.usual_coordination", "gr.rmse", "angle.rmse"):
+        for metric in ("fit.r", "held_out.r", "diversity", "gr.rmse", "angle.rmse"):
             assert float(rows[name][f"metrics.{metric}"]) == numbers[metric]
 
 
 def test_the_comparison_of_inversions_says_which_is_better_and_why(page: Page, place: Place) -> None:
     browser = compare(page, place.store.experiments["inversions"], place.inversions)
-    browser.sees("Comparing 2 Runs", *RUNS, "held_out.r", "realism.usual_coordination", "fit.r")
+    browser.sees("Comparing 2 Runs", *RUNS, "held_out.r", "diversity", "fit.r")
     browser.until("document.querySelectorAll('a[title=\\'Plot chart\\']').length > 10")
     page.shot("compare-inversions")
     shown = compared(browser)
