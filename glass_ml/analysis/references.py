@@ -36,6 +36,9 @@ SAME_DENSITY = 0.05
 GAP = 0.03
 """Reference structures of one file are one group where their densities, in order, leave no gap wider than this."""
 
+NAMED = 0.02
+"""Share of an element's atoms from which a coordination number is named in words."""
+
 LIMITS: dict[str, tuple[float, float]] = {
     "coordination": (0.06, 0.15),
     "partners": (0.05, 0.15),
@@ -82,10 +85,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Distance:
-    """How far structures are from a group in one respect: a key of LIMITS, of an element, pair or triplet."""
+    """How far structures are from a group in one respect.
+
+    Attributes:
+        kind: a key of LIMITS.
+        subject, numbers: what it is about, and both values in words, those of the references in brackets.
+        value, spread: the distance, and the spread of the references, in the unit of its kind.
+    """
 
     kind: str
-    name: str
+    subject: str
+    numbers: str
     value: float
     spread: float
 
@@ -127,7 +137,7 @@ class References:
         """
         if not record:
             return None
-        version = record.get("version")
+        version = record.get("version") if isinstance(record, Mapping) else None
         if type(version) is not int or not 1 <= version <= VERSION:
             raise InputError(f"reference descriptors of version {version}", "references", "update glass_ml")
         found = build(cls, record, "references")
@@ -229,50 +239,63 @@ def _over(quench: Array, values: Array) -> Array:
 
 def distances(found: Described, reference: Described) -> list[Distance]:
     """Every distance of LIMITS that both sides allow."""
+
+    def both(name: str, form: str) -> str:
+        return f"{mean(found, name):{form}} ({mean(reference, name):{form}})"
+
     result = []
     for element in (n[13:] for n in reference if n.startswith("coordination.") and "-" not in n):
-        result.append(_histogram("coordination", element, found, reference, f"nfold.{element}."))
+        names, value, spread = _histogram(found, reference, f"nfold.{element}.")
+        names = [n for n in names if max(mean(found, n), mean(reference, n)) >= NAMED]
+        shares = ", ".join(f"{n.rpartition('.')[2]}-fold {both(n, '.1%')}" for n in names)
+        result.append(Distance("coordination", f"Coordination of {element} is", shares, value, spread))
         result += _partners(element, found, reference)
     for name in (n for n in reference if n in found):
-        a, b, spread = found[name]["mean"], reference[name]["mean"], reference[name]["std"]
-        family, _, rest = name.partition(".")
-        middle, _, last = rest.rpartition(".")
-        if name == "order.crystalline":
-            result.append(Distance("crystalline", "", max(a - b, 0.0), spread))
-        elif family == "angle" and last == "below75":
-            result.append(Distance("sharp", middle, abs(a - b), spread))
-        elif family == "angle" and last == "mean":
-            result.append(Distance("angle", middle, abs(a - b), spread))
-        elif family == "angle" and last == "spread" and b > 0:
-            result.append(Distance("angle_width", middle, abs(a / b - 1), spread / b))
-        elif family == "bond" and last == "mean" and b > 0:
-            result.append(Distance("bond_length", middle, abs(a / b - 1), spread / b))
-    total = sum(value["mean"] for name, value in reference.items() if name.startswith("rings."))
-    if total > 0:
-        rings = _histogram("rings", "", found, reference, "rings.")
-        result.append(Distance("rings", "", rings.value / total, rings.spread / total))
+        a, b, std = found[name]["mean"], reference[name]["mean"], reference[name]["std"]
+        match name.split("."):
+            case ["angle", triplet, "mean"]:
+                result.append(Distance("angle", f"{triplet} angles are", f"{both(name, '.1f')}°", abs(a - b), std))
+            case ["angle", triplet, "spread"] if b > 0:
+                text = f"a spread of {both(name, '.1f')}°"
+                result.append(Distance("angle_width", f"{triplet} angles are", text, abs(a / b - 1), std / b))
+            case ["angle", *triplet, "below75"]:
+                subject = f"{triplet[0]} angles are" if triplet else "Sharp angles are"
+                result.append(Distance("sharp", subject, f"{both(name, '.1%')} below 75°", abs(a - b), std))
+            case ["bond", pair, "mean"] if b > 0:
+                text = f"{pair} {both(name, '.3f')} Å"
+                result.append(Distance("bond_length", "Bond lengths are", text, abs(a / b - 1), std / b))
+            case ["order", "crystalline"]:
+                text = f"{both(name, '.0%')} of the atoms"
+                result.append(Distance("crystalline", "Crystalline order is", text, max(a - b, 0.0), std))
+    names, value, spread = _histogram(found, reference, "rings.")
+    if total := sum(mean(reference, name) for name in names):
+        text = f"{value / total:.0%} of the rings differ"
+        result.append(Distance("rings", "Ring sizes are", text, value / total, spread / total))
     return result
 
 
-def _histogram(kind: str, name: str, found: Described, reference: Described, start: str) -> Distance:
-    """Half the sum of absolute differences, and of standard deviations in the reference."""
+def _histogram(found: Described, reference: Described, start: str) -> tuple[list[str], float, float]:
+    """Names that begin so, in order; half the sum of their absolute differences, and of their standard deviations."""
     names = {n for side in (found, reference) for n in side if n.startswith(start)}
     value = sum(abs(mean(found, n) - mean(reference, n)) for n in names)
-    return Distance(kind, name, value / 2, sum(reference[n]["std"] for n in names if n in reference) / 2)
+    spread = sum(reference[n]["std"] for n in names if n in reference)
+    return sorted(names, key=lambda n: int(n[len(start) :])), value / 2, spread / 2
 
 
 def _partners(element: str, found: Described, reference: Described) -> list[Distance]:
     """How far the neighbours of an element are shared otherwise among the elements."""
-    shares = [partner_shares(element, side) for side in (found, reference)]
-    if not all(shares) or len(shares[0] | shares[1]) < 2:
+    here, there = _partner_shares(element, found), _partner_shares(element, reference)
+    partners = sorted(here | there)
+    if not (here and there) or len(partners) < 2:
         return []
-    value = sum(abs(shares[0].get(name, 0.0) - shares[1].get(name, 0.0)) for name in shares[0] | shares[1]) / 2
-    whole = mean(reference, f"coordination.{element}")
+    value = sum(abs(here.get(name, 0.0) - there.get(name, 0.0)) for name in partners) / 2
     spreads = [reference[n]["std"] for n in reference if n.startswith(f"coordination.{element}-")]
-    return [Distance("partners", element, value, sum(spreads) / 2 / whole)]
+    text = ", ".join(f"{name} {here.get(name, 0):.0%} ({there.get(name, 0):.0%})" for name in partners)
+    spread = sum(spreads) / 2 / mean(reference, f"coordination.{element}")
+    return [Distance("partners", f"Neighbours of {element} are", text, value, spread)]
 
 
-def partner_shares(element: str, described: Described) -> dict[str, float]:
+def _partner_shares(element: str, described: Described) -> dict[str, float]:
     """Partner -> its share among the neighbours of an element; empty where it has none."""
     whole = mean(described, f"coordination.{element}")
     if whole <= 0:

@@ -22,7 +22,6 @@ from glass_ml.analysis.references import (
     References,
     density_difference,
     mean,
-    partner_shares,
 )  # fmt: skip
 from glass_ml.observables.base import COUNTED_KINDS
 
@@ -55,9 +54,6 @@ BOND_RATIO = 0.84
 
 SHORTEST_RATIO = 0.92
 """Where it is known, the same as a fraction of the shortest bond of a pair in the reference structures."""
-
-COUNTED = 0.02
-"""Share of an element's atoms from which a coordination number is named."""
 
 OUTSIDE_FAIR = 0.05
 """Share of environments beyond a surrogate's training data above which its spectra are extrapolations."""
@@ -160,17 +156,16 @@ def _headline(levels: Mapping[Question, Level], fitted: tuple[str, ...], referen
         "poor": f"The structures do not fit {subject}",
         "none": "Nothing was fitted",
     }[levels["fit"]]
-    joint = ", but" if (levels["fit"] == "good") != (levels["realism"] == "good") else " and"
-    if levels["realism"] == "none":
-        return f"{fit}{', but' if levels['fit'] == 'good' else ', and'} there are no reference structures to judge by."
-    noun = references.noun if references else ""
+    noun = references.noun if references else "reference structures"
     realism = {
         "good": f"are like the {noun}",
         "fair": f"differ somewhat from the {noun}",
         "poor": f"are unlike the {noun}" if references else "are not possible as they are",
-        "none": "",
+        "none": f"could not be compared with the {noun}" if references else "nothing is known to judge them by",
     }[levels["realism"]]
-    return f"{fit}{joint} {'the structures ' if levels['fit'] == 'none' else ''}{realism}."
+    joint = ", but" if (levels["fit"] == "good") != (levels["realism"] == "good") else " and"
+    subject = "the structures " if levels["fit"] == "none" and not realism.startswith("nothing") else ""
+    return f"{fit}{joint} {subject}{realism}."
 
 
 def _fit(measurements: Mapping[str, Any], fitted: tuple[str, ...]) -> list[Statement]:
@@ -213,15 +208,14 @@ def _realism(structure: Described, references: References | None) -> list[Statem
     if not any(mean(structure, f"coordination.{element}") for element in elements):
         return [*found, Statement("realism", "poor", "No bonds were found: the atoms form no first shell.")]
     if references is None or group is None:
-        text = (
-            "Nothing is known of this material to judge by: the model's card has no reference structures. Coordination"
-        )
-        found.append(Statement("realism", "none", f"{text}, angles and rings are given, but not judged."))
+        text = "Nothing is known of this material to judge by: the model's card has no reference structures."
+        text += " Coordination, angles and rings are given, but not judged."
+        found.append(Statement("realism", "none", text))
         if "order.crystalline" in structure:
             text = f"{mean(structure, 'order.crystalline'):.0%} of the atoms are in crystalline surroundings."
             found.append(Statement("realism", "none", text))
         return found
-    return [*found, *_likeness(structure, group, apart, references.noun), _judged_by(structure, group, references)]
+    return [*found, *_likeness(apart, references.noun), _judged_by(structure, group, references)]
 
 
 def _contacts(structure: Described, reference: Described) -> Statement:
@@ -245,44 +239,17 @@ def _contacts(structure: Described, reference: Described) -> Statement:
     return Statement("realism", "good", f"No atoms are too close{text}.")
 
 
-def _likeness(structure: Described, group: Group, apart: list[Distance], noun: str) -> list[Statement]:
+def _likeness(apart: list[Distance], noun: str) -> list[Statement]:
     """What is as in the reference structures and what is not; their numbers in brackets."""
-    known, found = group.descriptors, []
-
-    def say(subject: str, judged: list[Distance], numbers: str) -> None:
-        level = _worst([d.level for d in judged])
-        like = {"good": "as in", "fair": "roughly as in", "poor": "unlike"}[level]
-        found.append(Statement("realism", level, f"{subject} {like} the {noun}: {numbers}."))
-
-    def both(name: str, form: str) -> str:
-        return f"{mean(structure, name):{form}} ({mean(known, name):{form}})"
-
-    by_kind: dict[str, list[Distance]] = {}
+    like = {"good": "as in", "fair": "roughly as in", "poor": "unlike"}
+    subjects: dict[str, list[Distance]] = {}
     for distance in apart:
-        by_kind.setdefault(distance.kind, []).append(distance)
-    for d in by_kind.get("coordination", []):
-        start = f"nfold.{d.name}."
-        counts = sorted({int(n[len(start) :]) for side in (structure, known) for n in side if n.startswith(start)})
-        counts = [n for n in counts if max(mean(structure, f"{start}{n}"), mean(known, f"{start}{n}")) >= COUNTED]
-        say(f"Coordination of {d.name} is", [d], ", ".join(f"{n}-fold {both(f'{start}{n}', '.1%')}" for n in counts))
-    for d in by_kind.get("partners", []):
-        here, there = partner_shares(d.name, structure), partner_shares(d.name, known)
-        shares = [f"{name} {here.get(name, 0):.0%} ({there.get(name, 0):.0%})" for name in here | there]
-        say(f"Neighbours of {d.name} are", [d], ", ".join(shares))
-    if lengths := by_kind.get("bond_length"):
-        say("Bond lengths are", lengths, ", ".join(f"{d.name} {both(f'bond.{d.name}.mean', '.3f')} Å" for d in lengths))
-    for mid in by_kind.get("angle", []):
-        width = [d for d in by_kind.get("angle_width", []) if d.name == mid.name]
-        numbers = (
-            f"{both(f'angle.{mid.name}.mean', '.1f')}° with a spread of {both(f'angle.{mid.name}.spread', '.1f')}°"
-        )
-        say(f"{mid.name} angles are", [mid, *width], numbers)
-    if sharp := by_kind.get("sharp"):
-        say("Sharp angles are", sharp, f"{both('angle.below75', '.1%')} below 75°")
-    for d in by_kind.get("rings", []):
-        say("Ring sizes are", [d], f"{d.value:.0%} of the rings differ")
-    for d in by_kind.get("crystalline", []):
-        say("Crystalline order is", [d], f"{both('order.crystalline', '.0%')} of the atoms")
+        subjects.setdefault(distance.subject, []).append(distance)
+    found = []
+    for subject, own in subjects.items():
+        level = _worst([d.level for d in own])
+        numbers = ", ".join(d.numbers for d in own)
+        found.append(Statement("realism", level, f"{subject} {like[level]} the {noun}: {numbers}."))
     return found
 
 

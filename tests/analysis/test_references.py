@@ -136,7 +136,7 @@ def test_a_mixture_of_two_kinds_counts_as_chemistry():
     assert like([alloy(5, True)], record) == "good"
     judged = judge([alloy(5, False)], record)
     said = next(s for s in judged.about("realism") if s.text.startswith("Neighbours of Ni"))
-    assert (said.level, "Ni 49% (43%), Al 51% (57%)" in said.text) == ("fair", True)
+    assert (said.level, "Al 51% (57%), Ni 49% (43%)" in said.text) == ("fair", True)
     assert any(s.text.startswith("Coordination of Ni is as in") for s in judged.about("realism"))
 
 

@@ -166,7 +166,7 @@ def test_without_references_only_what_holds_for_any_material_is_judged():
         changed["structure"][name] = {"mean": value, "std": 0.1}
     judged = verdict(changed)
     assert (judged.level, judged.levels["realism"]) == ("good", "none")
-    assert judged.headline == "The structures fit the measurement, but there are no reference structures to judge by."
+    assert judged.headline == "The structures fit the measurement, but nothing is known to judge them by."
     assert "Nothing is known of this material to judge by" in judged.text()
     assert "? 2% of the atoms are in crystalline surroundings." in judged.text()
     assert "realistic" not in judged.text()
