@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from ase.data import atomic_numbers
 
+from glass_ml.analysis.references import References
 from glass_ml.config import as_mapping
 from glass_ml.errors import InputError
 from glass_ml.execution.devices import Devices, first_process
@@ -22,7 +23,7 @@ from glass_ml.execution.replicas import Replicas
 from glass_ml.files import sha256_text
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
-from glass_ml.priors.checkpoint import load_prior
+from glass_ml.priors.checkpoint import load_prior, read_card
 from glass_ml.provenance.lineage import Lineage, canonical_json, make_lineage
 from glass_ml.sampling.run import batches_of
 from glass_ml.sampling.schedules import noise_levels
@@ -79,6 +80,8 @@ def invert(
     noise_levels(sampling.schedule)
     resolved = resolve_model(model, target.system)
     prior = load_prior(resolved.folder)
+    references = read_card(resolved.folder).get("references")
+    References.read(references)  # a record that cannot be judged by is refused before anything is computed
     prior.species(torch.tensor([atomic_numbers[symbol] for symbol in atom_counts(target.composition, n_atoms)]))
     cell = random_packing(target.composition, target.density, n_atoms, [generator(seed)], rounds=0)
     build_likelihood(target, cell)  # what it refuses is refused here, once, and not by every process
@@ -122,7 +125,7 @@ def invert(
             structures = replicas.collect()
         else:
             structures = run_replicas(job, n_structures, sampling, scratch, processes=processes, progress=progress)
-        metrics = write_inversion(out, identity, target, lineage, structures, prior, sampling)
+        metrics = write_inversion(out, identity, target, lineage, structures, prior, sampling, references)
         shutil.rmtree(out / SCRATCH)
     if not first_process():
         return {}
