@@ -10,7 +10,7 @@ from typing import Any
 
 
 def emit(arguments: argparse.Namespace, document: Any, text: str | Iterable[str]) -> None:
-    """Print a result: as one JSON document with --json, else as text, which may come in lines.
+    """Print a result: with --json as one JSON document in one line, else as text, which may come in lines.
 
     Args:
         arguments: of the command; `json` decides.
@@ -18,7 +18,7 @@ def emit(arguments: argparse.Namespace, document: Any, text: str | Iterable[str]
         text: the result for people; nothing is printed where it is empty.
     """
     if arguments.json:
-        print(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+        print(json.dumps(document, ensure_ascii=False, default=_plain))
     elif text := text if isinstance(text, str) else "\n".join(text):
         print(text)
 

@@ -24,8 +24,7 @@ from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.settings.tuning import Limits, Pruning
 from glass_ml.structures.packing import atom_counts, random_packing
 from glass_ml.structures.random import generator
-from glass_ml.tuning.pairs import Finished, beaten_by
-from glass_ml.tuning.score import Item, score, total
+from glass_ml.tuning.score import Finished, Item, beaten_by, score, total
 from glass_ml.tuning.trials import is_default
 
 OBJECTIVES = ("held_out", "realism", "calls")
