@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from glass_ml.errors import InputError
 
@@ -197,7 +198,7 @@ def reduce_file(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _grid(text: str | None):
+def _grid(text: str | None) -> Any:
     import numpy as np
 
     if text is None:
