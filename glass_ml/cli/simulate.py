@@ -1,8 +1,9 @@
 """glass-ml simulate SYSTEM."""
 
 import argparse
-import json
 from pathlib import Path
+
+from glass_ml.cli.output import emit
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +25,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("a limited set would replace the whole one", "--limit", "give --out FOLDER with it")
     folder = arguments.out or Path("data") / arguments.system
     card = generate(arguments.system, folder, processes=arguments.processes, seed=arguments.seed, limit=arguments.limit)
-    if arguments.json:
-        print(json.dumps(card, indent=2))
-    else:
-        for name, file in card["files"].items():
-            print(f"{folder / name}: {file['frames']} frames of {file['quenches']} quenches")
+    files = card["files"].items()
+    emit(arguments, card, (f"{folder / name}: {f['frames']} frames of {f['quenches']} quenches" for name, f in files))
     return 0

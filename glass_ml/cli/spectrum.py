@@ -1,11 +1,11 @@
 """glass-ml spectrum: any forward model on any structure file."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from glass_ml.cli.output import emit
 from glass_ml.errors import InputError
 from glass_ml.observables.base import KINDS
 
@@ -149,7 +149,7 @@ def _write(arguments: argparse.Namespace, frames: int, x: list[float], mean: lis
             "mean": mean,
             "spread": spread,
         }
-        print(json.dumps(document))
+        emit(arguments, document, "")
         return
     unit, meaning = KINDS[arguments.kind]
     rows = [f"{a:.6g},{y:.8g},{s:.4g}" for a, y, s in zip(x, mean, spread, strict=True)]
