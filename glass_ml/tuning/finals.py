@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.errors import InputError
 from glass_ml.settings.tuning import Finals, TuningConfig
-from glass_ml.tuning.objective import OBJECTIVES, feasible, items_of
+from glass_ml.tuning.objective import OBJECTIVES, feasible, items_of, outcome
 from glass_ml.tuning.score import COMPARED, chance, items_needed, log_ratios
 from glass_ml.tuning.trials import STATED, finished, is_default, stated
 from glass_ml.tuning.workers import Sweep, run_sweep
@@ -128,11 +128,7 @@ def final_name(number: int) -> str:
 
 
 def _row(trial: FrozenTrial, number: int | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"trial": number, "state": trial.state.name.lower(), "items": items_of(trial.user_attrs)}
-    if trial.state == TrialState.COMPLETE:
-        values = dict(zip(OBJECTIVES, trial.values, strict=True))
-        return row | {"values": values, "keeps_limits": feasible(trial)}
-    return row | {"why": trial.user_attrs.get("pruned", "its process died every time")}
+    return {"trial": number, "items": items_of(trial.user_attrs), **outcome(trial, OBJECTIVES)}
 
 
 def _beside(row: dict[str, Any], default: Mapping[str, Any], candidates: int) -> dict[str, Any]:

@@ -162,3 +162,11 @@ def finished_of(trials: Sequence[FrozenTrial]) -> list[Finished]:
 def feasible(trial: FrozenTrial) -> bool:
     """Whether a trial keeps all limits."""
     return all(value <= 0 for value in trial.constraints.values())
+
+
+def outcome(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
+    """How a trial ended, as plain numbers: the values of its objectives, or why it has none."""
+    state = {"state": trial.state.name.lower()}
+    if trial.state == TrialState.COMPLETE:
+        return {**state, "values": dict(zip(names, trial.values, strict=True)), "keeps_limits": feasible(trial)}
+    return {**state, "why": trial.user_attrs.get("pruned", "its process died every time")}
