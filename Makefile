@@ -16,7 +16,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 run: .venv/core
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc pull --quiet
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro register register-xanes invert
-	@$(BIN)/python -m glass_ml.stages.overview
+	@$(BIN)/python -m glass_ml.cli.invert
 
 test: .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc pull --quiet

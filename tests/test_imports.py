@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import glass_ml
+from glass_ml.cli.main import COMMANDS
 
 ROOT = Path(glass_ml.__file__).parent
 BASE = {"units", "config", "errors", "files"}
@@ -121,3 +122,49 @@ def test_settings_are_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+HEAVY = {
+    "torch", "numpy", "scipy", "ase", "pandas", "matplotlib", "pytorch_lightning", "lightning_fabric", "mlflow", "dvc",
+    "optuna", "sqlalchemy", "wandb",
+}  # fmt: skip
+PLATFORM_LIBRARIES = {
+    "pytorch_lightning",
+    "lightning_fabric",
+    "mlflow",
+    "dvc",
+    "optuna",
+    "sqlalchemy",
+    "wandb",
+    "sklearn",
+}
+
+
+def loaded_by(code: str, says: str = "") -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded when some code has ended, saying a text on stderr."""
+    tail = "atexit.register(lambda: print('\\n', *{name.split('.')[0] for name in sys.modules}))"
+    line = [sys.executable, "-c", f"import atexit, sys; {tail}\n{code}"]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and says in done.stderr, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HELP = [[], *([name] for name in COMMANDS), ["models", "list"], ["registry", "rebuild"], ["study", "complementarity"]]
+
+
+@pytest.mark.parametrize("words", [[*words, "--help"] for words in HELP] + [["invert", "--atoms", "x"]], ids=" ".join)
+def test_what_only_explains_itself_loads_no_library(words):
+    if words[0] == "spectrum":
+        pytest.skip("lists the fields of every kind")
+    loaded = loaded_by(f"from glass_ml.cli.main import main; main({words})")
+    assert "argparse" in loaded and not loaded & HEAVY
+
+
+def test_an_inversion_loads_no_library_of_the_platform_before_it_samples(project):
+    code = (
+        "from glass_ml.stages import invert\n"
+        "invert.run_replicas = lambda *_, **__: sys.exit('about to sample')\n"
+        "invert.invert('targets/a-Si/target.yaml', 'out', n_atoms=40, track=False, progress=False)"
+    )
+    loaded = loaded_by(code, "about to sample")
+    assert {"torch", "glass_ml"} <= loaded and not loaded & PLATFORM_LIBRARIES

@@ -1,12 +1,12 @@
-"""glass-ml analyse: coordination, angles and rings of structure files, side by side."""
+"""glass-ml analyse and xas-table: what structures say of themselves, side by side, and of their absorption edges."""
 
 import argparse
 import csv
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from glass_ml.cli.output import emit, table
 from glass_ml.errors import InputError
 
 
@@ -48,7 +48,7 @@ def parse_cutoffs(texts: list[str]) -> dict[str, float]:
     return cutoffs
 
 
-def run(args: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Describe every file and print a table, or JSON."""
     from glass_ml.analysis.diversity import copies
     from glass_ml.analysis.ensemble import describe, summary
@@ -56,16 +56,16 @@ def run(args: argparse.Namespace) -> int:
     from glass_ml.stages.originality import read_thinned
     from glass_ml.structures.io import read_structures
 
-    suffix = Path(args.out).suffix.lower() if args.out else ""
-    if args.out and suffix not in (".csv", ".json"):
-        raise InputError(f"unknown file type '{suffix}'", f"--out {args.out}", "give a .csv or a .json file")
-    cutoffs = parse_cutoffs(args.cutoff)
-    training = read_thinned(args.training)[1] if args.training else None
+    suffix = Path(arguments.out).suffix.lower() if arguments.out else ""
+    if arguments.out and suffix not in (".csv", ".json"):
+        raise InputError(f"unknown file type '{suffix}'", f"--out {arguments.out}", "give a .csv or a .json file")
+    cutoffs = parse_cutoffs(arguments.cutoff)
+    training = read_thinned(arguments.training)[1] if arguments.training else None
     described: dict[str, dict[str, Any]] = {}
-    for path in dict.fromkeys(args.structures):
+    for path in dict.fromkeys(arguments.structures):
         print(f"{path} ...", file=sys.stderr)
         structures = read_structures(path)
-        described[path] = describe(structures, cutoffs, rings=not args.no_rings)
+        described[path] = describe(structures, cutoffs, rings=not arguments.no_rings)
         if training is not None:
             described[path]["copied"] = copies(structures, training).fraction
     document: dict[str, dict[str, Any]] = {
@@ -76,13 +76,10 @@ def run(args: argparse.Namespace) -> int:
         for path, values in described.items()
     }
     if suffix == ".json":
-        write_json(args.out, document)
+        write_json(arguments.out, document)
     elif suffix == ".csv":
-        _write_csv(args.out, described)
-    if args.json:
-        print(json.dumps(document, indent=2))
-    else:
-        print(_table({path: content["summary"] for path, content in document.items()}))
+        _write_csv(arguments.out, described)
+    emit(arguments, document, _summaries({path: content["summary"] for path, content in document.items()}))
     return 0
 
 
@@ -99,7 +96,7 @@ def _write_csv(path: str, described: dict[str, dict[str, Any]]) -> None:
                 writer.writerow([source, k, *(float(values[n][k]) if n in values else "" for n in names)])
 
 
-def _table(summaries: dict[str, dict[str, dict[str, float]]]) -> str:
+def _summaries(summaries: dict[str, dict[str, dict[str, float]]]) -> str:
     """Descriptors in rows, files in columns: mean ± standard deviation over the structures of a file."""
     from glass_ml.analysis.names import GROUPS, label
 
@@ -113,11 +110,30 @@ def _table(summaries: dict[str, dict[str, dict[str, float]]]) -> str:
             for v in summaries.values()
         ]
         rows.append([name, *cells, shown.unit])
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if k in (0, len(widths) - 1) else cell.rjust(w)
-            for k, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return table(rows, "l" + "r" * len(summaries))
+
+
+def configure_xas_table(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `xas-table`."""
+    parser.add_argument("structure", type=Path, help="periodic structure of the material, any file that ase reads")
+    parser.add_argument("--edge", required=True, help="absorber and edge, such as 'Si K'")
+    parser.add_argument("--out", type=Path, help="folder (default: xas-tables here, where inversions look)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run_xas_table(arguments: argparse.Namespace) -> int:
+    """Make the table of the last frame."""
+    from glass_ml.files import sha256_file
+    from glass_ml.observables.scattering_table import OWN, load_table
+    from glass_ml.stages.xas_table import make_table
+    from glass_ml.structures.io import read_frames
+
+    atoms = read_frames(arguments.structure)[-1]
+    label = f"{arguments.structure.name} (sha256 {sha256_file(arguments.structure)[:16]})"
+    path = make_table(atoms, arguments.edge, label, arguments.out or OWN)
+    made = load_table(path)
+    k, r = ([float(axis[0]), float(axis[-1])] for axis in (made.k, made.r))
+    document = {"file": path, "edge": made.edge, "composition": made.composition, "k": k, "r": r}
+    scatterers = ", ".join(sorted(made.composition))
+    emit(arguments, document, f"{path}: {made.edge} edge, neighbours {scatterers}, r {r[0]:.2f} to {r[1]:.2f} Å")
+    return 0

@@ -1,10 +1,11 @@
 """glass-ml data: look at measured files, convert them, reduce mu(E) to chi(k), list them."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from glass_ml.cli.output import emit, table
 from glass_ml.errors import InputError
 
 
@@ -99,25 +100,22 @@ def check(arguments: argparse.Namespace) -> int:
     if not kept:
         write_text(stub, target_stub(found, density, composition, arguments.k_weight))
     summary = {**found.summary(), "plot": str(picture), "target": str(stub)}
+    rows = [
+        ("x", f"{summary['x_min']:g} to {summary['x_max']:g}"),
+        ("y", f"{summary['y_min']:.4g} to {summary['y_max']:.4g}; starts at {summary['low_x_value']:.4g}"),
+        ("high x", f"{summary['high_x_mean']:.4g} +- {summary['high_x_scatter']:.2g}"),
+        ("sigma", f"{summary['sigma_median']:.3g} (median)"),
+        *(("looks like", f"{guess['kind']}: {guess['because']}") for guess in summary["guesses"]),
+        ("read as", summary["kind"] if arguments.kind else ""),
+        ("peaks at", ", ".join(f"{p:g}" for p in summary["peaks"])),
+        ("distances", ", ".join(f"{d:.2f}" for d in summary["distances"]) + " Å" if summary["distances"] else ""),
+        ("density", f"{d:.4f} atoms/Å^3 from the low-r slope" if (d := summary["density_from_low_r"]) else ""),
+        *(("note", note) for note in summary["notes"]),
+    ]
+    title = f"{summary['file']}: {summary['points']} points in {summary['columns']} columns"
+    emit(arguments, summary, [title, table([(f"  {name}", text) for name, text in rows if text])])
     if arguments.json:
-        print(json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False))
         return 0
-    print(f"{summary['file']}: {summary['points']} points in {summary['columns']} columns")
-    print(f"  x          {summary['x_min']:g} to {summary['x_max']:g}")
-    print(f"  y          {summary['y_min']:.4g} to {summary['y_max']:.4g}; starts at {summary['low_x_value']:.4g}")
-    print(f"  high x     {summary['high_x_mean']:.4g} +- {summary['high_x_scatter']:.2g}")
-    print(f"  sigma      {summary['sigma_median']:.3g} (median)")
-    for guess in summary["guesses"]:
-        print(f"  looks like {guess['kind']}: {guess['because']}")
-    if arguments.kind:
-        print(f"  read as    {summary['kind']}")
-    print(f"  peaks at   {', '.join(f'{p:g}' for p in summary['peaks'])}")
-    if summary["distances"]:
-        print(f"  distances  {', '.join(f'{d:.2f}' for d in summary['distances'])} Å")
-    if summary["density_from_low_r"]:
-        print(f"  density    {summary['density_from_low_r']:.4f} atoms/Å^3 from the low-r slope")
-    for note in summary["notes"]:
-        print(f"  note       {note}")
     print(f"wrote {picture}; kept the {stub} that is there" if kept else f"wrote {picture} and {stub}", file=sys.stderr)
     return 0
 
@@ -151,7 +149,7 @@ def convert_file(arguments: argparse.Namespace) -> int:
         print(note, file=sys.stderr)
     columns = {"x": x, "y": y} if sigma is None else {"x": x, "y": y, "sigma": sigma}
     if arguments.json:
-        print(json.dumps({"kind": arguments.to, **{k: v.tolist() for k, v in columns.items()}}))
+        emit(arguments, {"kind": arguments.to, **{k: v.tolist() for k, v in columns.items()}}, "")
         return 0
     rows = [",".join(f"{v:.8g}" for v in row) for row in np.stack(list(columns.values()), axis=1)]
     text = "\n".join(
@@ -190,17 +188,18 @@ def reduce_file(arguments: argparse.Namespace) -> int:
         "file": str(out),
         "plot": str(picture),
     }
-    if arguments.json:
-        print(json.dumps(summary, indent=2, sort_keys=True))
-    else:
-        print(f"{arguments.file}: {found.edge} edge, {measured.signal}")
-        print(f"  E0 {found.e0:.1f} eV, edge step {found.edge_step:.4g}")
-        print(f"  k to {found.k[-1]:.2f} 1/Å, noise of chi(k) {found.noise:.2g}")
+    lines = [
+        f"{arguments.file}: {found.edge} edge, {measured.signal}",
+        f"  E0 {found.e0:.1f} eV, edge step {found.edge_step:.4g}",
+        f"  k to {found.k[-1]:.2f} 1/Å, noise of chi(k) {found.noise:.2g}",
+    ]
+    emit(arguments, summary, lines)
+    if not arguments.json:
         print(f"wrote {out} and {picture}", file=sys.stderr)
     return 0
 
 
-def _grid(text: str | None):
+def _grid(text: str | None) -> Any:
     import numpy as np
 
     if text is None:
@@ -219,11 +218,10 @@ def list_spectra(arguments: argparse.Namespace) -> int:
     from glass_ml.measurements.inspection import find_spectra
 
     found = find_spectra(arguments.folder)
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-        return 0
-    for entry in found:
-        span = f"{entry['x_min']:g} to {entry['x_max']:g}"
-        print(f"{entry['kind'] or '?':<11} {entry['points']:>6} points  x {span:<22} {entry['file']}")
-    print(f"{len(found)} tables below {arguments.folder}; the kind is a guess from their looks", file=sys.stderr)
+    rows = [
+        (e["kind"] or "?", f"{e['points']} points", f"x {e['x_min']:g} to {e['x_max']:g}", e["file"]) for e in found
+    ]
+    emit(arguments, found, table(rows, "lr"))
+    if not arguments.json:
+        print(f"{len(found)} tables below {arguments.folder}; the kind is a guess from their looks", file=sys.stderr)
     return 0

@@ -1,4 +1,4 @@
-"""The glass-ml command: one module per subcommand, errors and exit statuses in one place."""
+"""The glass-ml command: what there is to do, errors and exit statuses in one place."""
 
 import argparse
 import importlib
@@ -7,42 +7,68 @@ import sys
 from collections.abc import Sequence
 
 from glass_ml import __version__
+from glass_ml.cli.output import table
 from glass_ml.errors import InputError
 
-COMMANDS = {
-    "simulate": "low-fidelity structures into data/SYSTEM",
-    "train": "the prior of a system, or a learned observable",
-    "invert": "an ensemble of structures from measured spectra",
-    "study": "which probe knows most of a material",
-    "tune": "the best settings of a system, by trial",
-    "evaluate": "fit and realism of an inversion",
-    "spectrum": "any forward model on any structure file",
-    "analyse": "coordination, angles and rings of structures",
-    "xas-table": "EXAFS scattering table of an absorption edge, by FEFF",
-    "data": "check, convert and list measured files",
-    "models": "registered models: list, show, promote, roll back, exchange",
-    "trace": "the lineage of a structure, verified",
-    "reproduce": "make structures again from their lineage, and compare",
-    "registry": "rebuild the records from models, structures and DVC",
-    "sync": "record what was kept while the tracking server was away",
-    "report": "the report of an inversion",
-    "ui": "the MLflow page",
-    "doctor": "what works on this machine",
+GROUPS = {
+    "inversions": {
+        "invert": ("invert", "an ensemble of structures from measured spectra"),
+        "evaluate": ("invert", "fit and realism of an inversion"),
+        "report": ("invert", "the report of an inversion"),
+    },
+    "spectra and structures": {
+        "data": ("data", "check, convert and list measured files"),
+        "spectrum": ("spectrum", "any forward model on any structure file"),
+        "analyse": ("analyse", "coordination, angles and rings of structures"),
+        "xas-table": ("analyse", "EXAFS scattering table of an absorption edge, by FEFF"),
+    },
+    "priors": {
+        "simulate": ("simulate", "low-fidelity structures into data/SYSTEM"),
+        "train": ("train", "the prior of a system, or a learned observable"),
+        "tune": ("train", "the best settings of a system, by trial"),
+        "study": ("train", "which probe knows most of a material"),
+    },
+    "models and provenance": {
+        "models": ("models", "registered models: list, show, promote, roll back, exchange"),
+        "trace": ("trace", "the lineage of a structure, verified"),
+        "reproduce": ("reproduce", "make structures again from their lineage, and compare"),
+    },
+    "the project": {
+        "ui": ("project", "the MLflow page"),
+        "doctor": ("project", "what works on this machine"),
+        "sync": ("project", "record what was kept while the tracking server was away"),
+        "registry": ("project", "rebuild the records from models, structures and DVC"),
+    },
 }
+"""Commands by what they are for: name -> module in glass_ml.cli and summary.
+
+A module's own command is declared by `configure` and done by `run`; another one by `configure_NAME` and `run_NAME`.
+"""
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; a subcommand's module is imported only when it is used."""
-    parser = argparse.ArgumentParser(prog="glass-ml", description="Amorphous structures from measured spectra.")
+    listed = [
+        f"{title}:\n{table([(f'  {name}', summary) for name, (_, summary) in group.items()])}"
+        for title, group in GROUPS.items()
+    ]
+    parser = argparse.ArgumentParser(
+        prog="glass-ml",
+        description="Amorphous structures from measured spectra.",
+        epilog="\n\n".join([*listed, "glass-ml COMMAND --help says more."]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"glass-ml {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help="one of those below")
     wanted = next((word for word in sys.argv[1:] if word in COMMANDS), None)
-    for name, summary in COMMANDS.items():
-        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    for name, (place, summary) in COMMANDS.items():
+        sub = commands.add_parser(name, description=summary[0].upper() + summary[1:] + ".")
         if name == wanted:
-            module = importlib.import_module(f"glass_ml.cli.{name.replace('-', '_')}")
-            module.configure(sub)
-            sub.set_defaults(run=module.run)
+            module = importlib.import_module(f"glass_ml.cli.{place}")
+            suffix = "" if name == place else f"_{name.replace('-', '_')}"
+            getattr(module, f"configure{suffix}")(sub)
+            sub.set_defaults(run=getattr(module, f"run{suffix}"))
     return parser
 
 

@@ -1,12 +1,13 @@
 """glass-ml models: the registry of models."""
 
 import argparse
-import json
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from glass_ml.cli.output import emit, table
 from glass_ml.errors import InputError
 
 
@@ -63,10 +64,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     store = open_store() if store_exists() else None
     found = [describe(store, v) for v in versions(store)] if store else []
-    if arguments.json:
-        print(json.dumps(found, indent=2, sort_keys=True))
-        return 0
-    if not found:
+    if not found and not arguments.json:
         print("no registered priors yet: 'glass-ml train' registers one", file=sys.stderr)
         return 0
     rows = [("MODEL", "VERSION", "ALIASES", "SHA256", "COMMIT", "DATA", "CREATED", "EVALUATED ON")]
@@ -75,9 +73,7 @@ def _list(arguments: argparse.Namespace) -> int:
         text = [v["name"], str(v["version"]), " ".join(v["aliases"]) or "-", v["model_sha256"][:12]]
         text += [v["git_commit"][:12], v["data_md5"][:12] or "-", _date(v["created"]), ", ".join(targets) or "-"]
         rows.append(tuple(text))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    emit(arguments, found, table(rows))
     return 0
 
 
@@ -102,10 +98,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     store = _store(arguments)
     found = describe(store, _version(store, arguments))
-    if arguments.json:
-        print(json.dumps(found, indent=2, sort_keys=True))
-    else:
-        _print({**found, "created": _date(found["created"])})
+    emit(arguments, found, _lines({**found, "created": _date(found["created"])}))
     return 0
 
 
@@ -114,24 +107,22 @@ def _card(arguments: argparse.Namespace) -> int:
 
     store = _store(arguments)
     text = version_card(store, _version(store, arguments))
-    print(json.dumps({"card": text}) if arguments.json else text.rstrip())
+    emit(arguments, {"card": text}, text.rstrip())
     return 0
 
 
-def _print(content: dict[str, Any], indent: str = "") -> None:
-    width = max((len(key) for key in content), default=0)
+def _lines(content: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Names and values in two columns, then what is nested, indented."""
+    texts = {k: " ".join(v) if isinstance(v, list) else v for k, v in content.items() if not isinstance(v, dict)}
+    if texts:
+        yield table([(indent + key, "-" if text in ("", None) else text) for key, text in texts.items()])
     for key, value in content.items():
         if isinstance(value, dict):
-            print(f"{indent}{key}:" + ("" if value else " none"))
-            _print(value, indent + "  ")
-        else:
-            text = " ".join(value) if isinstance(value, list) else value
-            print(f"{indent}{key.ljust(width)}  {text if text not in ('', None) else '-'}")
+            yield f"{indent}{key}:" + ("" if value else " none")
+            yield from _lines(value, indent + "  ")
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from glass_ml.settings.recipe import gate_config
     from glass_ml.tracking.promotion import promote
 
@@ -141,8 +132,7 @@ def _promote(arguments: argparse.Namespace) -> int:
     force = arguments.reason.strip() if arguments.force else ""
     done = promote(arguments.name, arguments.version, arguments.to, gate=gate, force=force, store=store)
     refused = bool(done.refusals) and not done.forced
-    if arguments.json:
-        print(json.dumps({**asdict(done), "promoted": not refused}, indent=2, sort_keys=True))
+    emit(arguments, {**vars(done), "promoted": not refused}, "")
     out = sys.stderr if arguments.json or refused else sys.stdout
     title = f"version {done.version} of {done.name}"
     before = f" (before: version {done.previous})" if done.previous not in (None, done.version) else ""
@@ -157,62 +147,45 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from glass_ml.tracking.promotion import rollback
 
     event = rollback(arguments.name, arguments.alias, arguments.reason, _store(arguments))
-    if arguments.json:
-        print(json.dumps(asdict(event), indent=2, sort_keys=True))
-    else:
-        before = "nobody" if event.previous is None else f"version {event.previous}"
-        print(f"version {event.version} of {arguments.name} is '{event.alias}' again (before: {before})")
+    before = "nobody" if event.previous is None else f"version {event.previous}"
+    emit(arguments, event, f"version {event.version} of {arguments.name} is '{event.alias}' again (before: {before})")
     return 0
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from glass_ml.tracking.promotion import history
 
     events = history(arguments.name, _store(arguments))
-    if arguments.json:
-        print(json.dumps([asdict(event) for event in events], indent=2, sort_keys=True))
-        return 0
+    lines = []
     for event in events:
         holder = f"version {event.version}" if event.version is not None else "nobody"
         after = f" after version {event.previous}" if event.previous is not None else ""
-        print(f"{event.time}  {event.alias}: {holder}{after}, {event.kind} by {event.user}")
-        print(f"    {event.reason}")
-    if not events:
+        lines.append(f"{event.time}  {event.alias}: {holder}{after}, {event.kind} by {event.user}")
+        lines.append(f"    {event.reason}")
+    emit(arguments, events, lines)
+    if not (events or arguments.json):
         print(f"nobody has held an alias of {arguments.name} yet", file=sys.stderr)
     return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from glass_ml.tracking.exchange import export_model
 
     path = arguments.out or Path(f"{arguments.name}-{arguments.version}.glass")
     done = export_model(arguments.name, arguments.version, path, _store(arguments))
-    if arguments.json:
-        print(json.dumps(asdict(done), indent=2, sort_keys=True, default=str))
-    else:
-        print(f"{done.uri} is in {done.path}, sha256 {done.sha256}")
+    emit(arguments, done, f"{done.uri} is in {done.path}, sha256 {done.sha256}")
     return 0
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from glass_ml.tracking.exchange import import_model
 
     done = import_model(arguments.file)
-    if arguments.json:
-        print(json.dumps({**asdict(done), "uri": done.uri}, indent=2, sort_keys=True))
-    else:
-        print(f"{arguments.file} is {done.uri}" + ("" if done.created else ", which was registered already"))
+    text = f"{arguments.file} is {done.uri}" + ("" if done.created else ", which was registered already")
+    emit(arguments, {**vars(done), "uri": done.uri}, text)
     return 0
 
 

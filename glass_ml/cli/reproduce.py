@@ -1,9 +1,9 @@
 """glass-ml reproduce STRUCTURES: make them again, and say whether they are identical."""
 
 import argparse
-import json
-from dataclasses import asdict
 from pathlib import Path
+
+from glass_ml.cli.output import emit
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,16 +21,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     done = reproduce(arguments.structures, project=arguments.project, out=arguments.out)
     identical = all(r.identical for r in done)
-    if arguments.json:
-        document = {"identical": identical, "reproductions": [asdict(r) for r in done]}
-        print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
-        return int(not identical)
+    lines = []
     for found in done:
-        print(f"{found.lineage.system}, seed {found.lineage.seed}, made again by {found.code}")
+        lines.append(f"{found.lineage.system}, seed {found.lineage.seed}, made again by {found.code}")
         for c in found.compared:
             moved = "another cell or composition" if c.displacement is None else f"up to {c.displacement:.2g} Å off"
-            print(f"  frame {c.frame}, replica {c.replica}: {'identical' if c.identical else f'differs, {moved}'}")
-        for difference in found.differences:
-            print(f"  {difference}")
-    print("identical" if identical else "NOT identical")
+            lines.append(
+                f"  frame {c.frame}, replica {c.replica}: {'identical' if c.identical else f'differs, {moved}'}"
+            )
+        lines += [f"  {difference}" for difference in found.differences]
+    lines.append("identical" if identical else "NOT identical")
+    emit(arguments, {"identical": identical, "reproductions": done}, lines)
     return int(not identical)

@@ -1,8 +1,9 @@
 """glass-ml simulate MATERIAL."""
 
 import argparse
-import json
 from pathlib import Path
+
+from glass_ml.cli.output import emit
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(arguments.material)
     folder = arguments.out or Path("data") / recipe.system
     card = generate(recipe, folder, processes=arguments.processes, seed=arguments.seed, limit=arguments.limit)
-    if arguments.json:
-        print(json.dumps(card, indent=2))
-    else:
-        for name, file in card["files"].items():
-            print(f"{folder / name}: {file['frames']} frames of {file['quenches']} quenches")
+    files = card["files"].items()
+    emit(arguments, card, (f"{folder / name}: {f['frames']} frames of {f['quenches']} quenches" for name, f in files))
     return 0

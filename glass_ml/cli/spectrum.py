@@ -1,11 +1,11 @@
 """glass-ml spectrum: any forward model on any structure file; every kind's own fields are options."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glass_ml.cli.output import emit
 from glass_ml.observables.fields import Context, from_text
 from glass_ml.observables.kinds import fields_of_kinds, find_kind, kinds
 
@@ -70,7 +70,7 @@ def _write(
             "mean": mean,
             "spread": spread,
         }
-        print(json.dumps(document))
+        emit(arguments, document, "")
         return
     rows = [f"{a:.6g},{y:.8g},{s:.4g}" for a, y, s in zip(x, mean, spread, strict=True)]
     text = "\n".join(

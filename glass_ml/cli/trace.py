@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from glass_ml.cli.output import table
 from glass_ml.errors import InputError
 
 MARKS = {"ok": "ok", "changed": "CHANGED", "not verified": "not verified"}
@@ -132,16 +133,11 @@ def _print_lineage(record: dict[str, Any]) -> None:
             lines[f"measurement {entry['name']}"] = f"{entry['kind']}, {entry['use']}, {entry['file']}"
     except (ValueError, TypeError, KeyError):
         lines["measurements"] = record["measurements"]
-    width = max(map(len, lines))
-    for key, text in lines.items():
-        print(f"{key.ljust(width)}  {text}")
-    print()
+    print(table(lines.items()), end="\n\n")
 
 
 def _print_checks(checks: list[Any]) -> None:
-    width = max(len(check.name) for check in checks)
-    for check in sorted(checks, key=_order):
-        print(f"{check.name.ljust(width)}  {MARKS[check.status].ljust(12)}  {check.detail}")
+    print(table([(check.name, MARKS[check.status], check.detail) for check in sorted(checks, key=_order)]))
 
 
 def _order(check: Any) -> tuple[int, str]:

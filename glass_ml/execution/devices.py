@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from glass_ml.errors import InputError
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Variables that number a process, in the order in which Lightning reads them."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,11 @@ def launched() -> tuple[int, int] | None:
     Raises:
         InputError: SLURM was asked for several processes, and this one is alone or cannot find the others.
     """
-    from pytorch_lightning.plugins.environments import SLURMEnvironment
-
     if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         return local, int(os.environ["WORLD_SIZE"]) // local
     started = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))  # by the srun that this process stands under
-    if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
+    if "SLURM_NTASKS" in os.environ and _for_slurm():
         tasks, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", 1))
         if tasks != started:
             what = f"SLURM has {tasks} tasks for this job, and started {started} of this command"
@@ -87,8 +89,17 @@ def launched() -> tuple[int, int] | None:
     return None
 
 
+def _for_slurm() -> bool:
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    return SLURMEnvironment.detect()
+
+
 def first_process() -> bool:
     """Whether this process is the one that writes and records, by what its launcher says."""
-    from pytorch_lightning.utilities import rank_zero_only
+    if "lightning_fabric" in sys.modules:
+        from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-    return getattr(rank_zero_only, "rank", 0) == 0
+        return getattr(rank_zero_only, "rank", 0) == 0
+    # What Lightning would find; loading it for this alone costs seconds.
+    return next((int(os.environ[name]) for name in RANKS if name in os.environ), 0) == 0

@@ -20,8 +20,6 @@ from glass_ml.stages.sync import record
 from glass_ml.tracking.cross_validation import RESULT
 from glass_ml.tracking.runs import clean_name
 
-ALL = "all fitted"
-
 
 def cross_validate(target_file: Path | str, out: Path | str, *, track: bool = True, **options: Any) -> dict[str, Any]:
     """Invert a target with every fitted measurement, and again without each of them in turn; returns the matrix.
@@ -82,30 +80,7 @@ def _write_without(
     return file, out / slug
 
 
-def left_out_factors(result: Mapping[str, Any]) -> dict[str, float]:
-    """R of each measurement in the inversion that did not see it."""
-    rows = result.get("rows", ())
-    return {r["left_out"]: r["measurements"][r["left_out"]]["r_factor"] for r in rows if r["left_out"] is not None}
-
-
 def parent_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """Those factors by the names that MLflow takes."""
-    return {clean_name(f"R without {k}"): v for k, v in left_out_factors(result).items()}
-
-
-def matrix_text(result: Mapping[str, Any]) -> str:
-    """The R-factors as a table: a row per inversion, a column per measurement, what was not fitted starred."""
-    rows = result["rows"]
-    names = list(rows[0]["measurements"])
-    width = [max(9, len(name)) for name in names]
-    first = max(len(ALL), *(len(f"without {r['left_out']}") for r in rows))
-    lines = [" " * first + "  " + "  ".join(f"{n:>{w}}" for n, w in zip(names, width, strict=True))]
-    for row in rows:
-        label = ALL if row["left_out"] is None else f"without {row['left_out']}"
-        cells = []
-        for name, w in zip(names, width, strict=True):
-            found = row["measurements"][name]
-            star = " " if found["use"] == "fit" else "*"
-            cells.append(f"{found['r_factor']:>{w - 1}.3f}{star}")
-        lines.append(f"{label:<{first}}  " + "  ".join(cells))
-    return "\n".join([*lines, "R-factor; * not fitted in that inversion"])
+    """R of each measurement in the inversion that did not see it, by the names that MLflow takes."""
+    blind = {r["left_out"]: r["measurements"] for r in result.get("rows", ()) if r["left_out"] is not None}
+    return {clean_name(f"R without {name}"): found[name]["r_factor"] for name, found in blind.items()}

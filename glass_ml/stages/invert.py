@@ -17,7 +17,6 @@ from glass_ml.analysis.references import References
 from glass_ml.config import as_mapping
 from glass_ml.errors import InputError
 from glass_ml.execution.devices import Devices, first_process
-from glass_ml.execution.lightning import compute_replicas
 from glass_ml.execution.processes import run_replicas
 from glass_ml.execution.replicas import Replicas
 from glass_ml.files import sha256_text
@@ -118,6 +117,8 @@ def invert(
         # Another kind of device rounds otherwise: it takes up its own replicas alone.
         scratch = out / SCRATCH / f"{identity[:16]}-{'gpu' if devices.gpu else 'cpu'}"
         if devices.stated:
+            from glass_ml.execution.lightning import compute_replicas  # here: seconds that processes need not wait
+
             replicas = Replicas(job, n_structures, sampling, scratch)
             compute_replicas(replicas, devices, progress=progress)
             if not first_process():

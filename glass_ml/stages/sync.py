@@ -16,7 +16,6 @@ from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
 from glass_ml.tracking.outbox import Entry, folder_at, keep, pending, place_of
 from glass_ml.tracking.reach import StoreUnreachable, reached
 from glass_ml.tracking.store import tracking_uri
-from glass_ml.tuning.record import record_sweep
 
 
 def _inversion(folder: Path, payload: dict[str, Any]) -> None:
@@ -32,6 +31,8 @@ def _cross_validation(folder: Path, payload: dict[str, Any]) -> None:
 
 
 def _sweep(folder: Path, payload: dict[str, Any]) -> None:
+    from glass_ml.tuning.record import record_sweep  # here: only sweeps need Optuna
+
     record_sweep(folder, study=payload.get("study"))  # an entry may name none: it means the latest
 
 

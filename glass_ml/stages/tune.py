@@ -19,7 +19,7 @@ from glass_ml.provenance.data import data_identity
 from glass_ml.provenance.lineage import canonical_json, model_sha256
 from glass_ml.provenance.project import PACKAGE, code_sha256
 from glass_ml.sampling.schedules import noise_levels
-from glass_ml.settings.overrides import value_of, with_settings
+from glass_ml.settings.overrides import dotted, value_of, with_settings
 from glass_ml.settings.recipe import MATERIALS, StudyConfig, SystemConfig, system_config
 from glass_ml.settings.tuning import Finals, TuningConfig, TuningTarget
 from glass_ml.stages.prepare import prepare
@@ -27,7 +27,6 @@ from glass_ml.stages.probes import reference_structures
 from glass_ml.stages.study import Probe, make_probes
 from glass_ml.tracking.mirror import mirror_mode
 from glass_ml.tracking.registry import resolve_model
-from glass_ml.tracking.runs import flatten
 from glass_ml.tuning.finals import FinalRound, require_winnable
 from glass_ml.tuning.objective import OBJECTIVES, SamplingObjective
 from glass_ml.tuning.prior import PRIOR_OBJECTIVES, PriorObjective, PriorSettings
@@ -145,7 +144,7 @@ def _sampling_plan(system: str, trials: int | None, workers: int | None, storage
         **_manifest(sweep, system, f"tune {system}", storage),
         "finals": finals.sweep.name,
         "settings": as_mapping(replace(tuning, prior=None)),
-        "base": flatten(as_mapping(base), "."),
+        "base": dotted(as_mapping(base)),
         "model": {"model_uri": model.uri, "model_sha256": identity},
     }
     return Plan(sweep, finals, manifest, Path(tuning.winner), tuning.workers if workers is None else workers)
@@ -205,7 +204,7 @@ def _prior_plan(system: str, trials: int | None, workers: int | None, storage: s
         **_manifest(sweep, system, f"tune {system} prior", storage),
         "finals": None,
         "settings": as_mapping(chosen),
-        "base": flatten(as_mapping(base), "."),
+        "base": dotted(as_mapping(base)),
         "model": {},
     }
     return Plan(sweep, None, manifest, Path(chosen.winner), chosen.workers if workers is None else workers)

@@ -61,7 +61,7 @@ class ServedPrior(PythonModel):
         self.folder = Path(context.artifacts["prior"])
         self.prior = load_prior(self.folder)
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """See the class; raises InputError for a row that asks for neither or for what the prior cannot do."""
         rows = pd.DataFrame([model_input] if isinstance(model_input, Mapping) else model_input)
         settings = {"n_structures": 1, "n_atoms": 216, "seed": 0, **(params or {})}

@@ -48,7 +48,7 @@ class ServedSurrogate(PythonModel):
 
         self.xanes = Xanes(context.artifacts["prior"])
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """See the class; raises InputError for what is no structure, or not one that the surrogate knows."""
         import torch
         from ase.io import iread

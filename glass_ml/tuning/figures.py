@@ -15,9 +15,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.analysis.figures import BLUE, INK, MUTED, ORANGE, SERIES, house_style
-from glass_ml.tuning.choice import default_trial
+from glass_ml.tuning.finals import default_trial
 from glass_ml.tuning.objective import feasible
-from glass_ml.tuning.pairs import COMPARED
+from glass_ml.tuning.score import COMPARED
 
 RATIOS = {"held_out": "held-out misfit", "realism": "distance from the hidden structures"}
 TITLES = {

@@ -1,4 +1,4 @@
-"""The finals of a sweep: which of its leading trials beats the default settings where luck has chosen nobody."""
+"""Who wins a sweep: the trials that lead, and which of them beats the default settings where luck has chosen nobody."""
 
 from __future__ import annotations
 
@@ -11,14 +11,45 @@ from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.errors import InputError
 from glass_ml.settings.tuning import Finals, TuningConfig
-from glass_ml.tuning.choice import leaders
-from glass_ml.tuning.objective import OBJECTIVES, feasible, items_of
-from glass_ml.tuning.pairs import COMPARED, chance, items_needed, log_ratios
-from glass_ml.tuning.trials import STATED, finished, stated
+from glass_ml.tuning.objective import OBJECTIVES, feasible, items_of, outcome
+from glass_ml.tuning.score import COMPARED, chance, items_needed, log_ratios
+from glass_ml.tuning.trials import STATED, finished, is_default, stated
 from glass_ml.tuning.workers import Sweep, run_sweep
 
 TIE = 0.01
 """Scores that differ by less than this fraction are taken as equal."""
+
+
+def default_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial of the default settings."""
+    return next((t for t in trials if is_default(t) and t.state == TrialState.COMPLETE), None)
+
+
+def score(trial: FrozenTrial, default: FrozenTrial) -> float:
+    """Geometric mean of held-out misfit and realism, relative to the default settings: 1 is as good, less is better."""
+    ratios = [value / max(reference, 1e-12) for value, reference in zip(trial.values, default.values, strict=True)]
+    return float((ratios[0] * ratios[1]) ** 0.5) if len(ratios) > 1 else ratios[0]
+
+
+def leaders(trials: Sequence[FrozenTrial], number: int) -> list[FrozenTrial]:
+    """The trials of sampling settings that go into the finals, the best first.
+
+    Complete ones that keep every limit, need no more network calls than the default settings and have a smaller
+    `score`; where the default breaks a limit, a larger one too.
+    """
+    default = default_trial(trials)
+    if default is None:
+        return []
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and feasible(t) and t is not default]
+    allowed = [t for t in complete if t.values[-1] <= default.values[-1]]
+    better = [t for t in allowed if score(t, default) < 1 or not feasible(default)]
+    return sorted(better, key=lambda t: (score(t, default), t.values[-1], t.number))[:number]
+
+
+def least_loss(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The winner of a sweep of training settings; the earlier trial among equals."""
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    return min(complete, key=lambda t: (t.values[0], t.number), default=None)
 
 
 @dataclass(frozen=True)
@@ -97,11 +128,7 @@ def final_name(number: int) -> str:
 
 
 def _row(trial: FrozenTrial, number: int | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"trial": number, "state": trial.state.name.lower(), "items": items_of(trial.user_attrs)}
-    if trial.state == TrialState.COMPLETE:
-        values = dict(zip(OBJECTIVES, trial.values, strict=True))
-        return row | {"values": values, "keeps_limits": feasible(trial)}
-    return row | {"why": trial.user_attrs.get("pruned", "its process died every time")}
+    return {"trial": number, "items": items_of(trial.user_attrs), **outcome(trial, OBJECTIVES)}
 
 
 def _beside(row: dict[str, Any], default: Mapping[str, Any], candidates: int) -> dict[str, Any]:

@@ -24,8 +24,7 @@ from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.settings.tuning import Limits, Pruning
 from glass_ml.structures.packing import atom_counts, random_packing
 from glass_ml.structures.random import generator
-from glass_ml.tuning.pairs import Finished, beaten_by
-from glass_ml.tuning.score import Item, score, total
+from glass_ml.tuning.score import Finished, Item, beaten_by, score, total
 from glass_ml.tuning.trials import is_default
 
 OBJECTIVES = ("held_out", "realism", "calls")
@@ -163,3 +162,11 @@ def finished_of(trials: Sequence[FrozenTrial]) -> list[Finished]:
 def feasible(trial: FrozenTrial) -> bool:
     """Whether a trial keeps all limits."""
     return all(value <= 0 for value in trial.constraints.values())
+
+
+def outcome(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
+    """How a trial ended, as plain numbers: the values of its objectives, or why it has none."""
+    state = {"state": trial.state.name.lower()}
+    if trial.state == TrialState.COMPLETE:
+        return {**state, "values": dict(zip(names, trial.values, strict=True)), "keeps_limits": feasible(trial)}
+    return {**state, "why": trial.user_attrs.get("pruned", "its process died every time")}

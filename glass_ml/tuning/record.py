@@ -25,7 +25,7 @@ from glass_ml.provenance.lineage import canonical_json
 from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.outbox import entry_file, forget, keep, place_of
-from glass_ml.tracking.runs import KEY, PROCESS, Run, flatten, numbers, process_identity, start_run
+from glass_ml.tracking.runs import KEY, PROCESS, Run, numbers, process_identity, start_run
 from glass_ml.tracking.store import Store, open_store
 from glass_ml.tuning.objective import items_of
 from glass_ml.tuning.results import FINALS, IMPORTANCE, PARETO, RESULT, final_values, sweep_note, trial_row
@@ -174,7 +174,7 @@ def _parent(store: Store, manifest: Mapping[str, Any]) -> Run:
     data = DataIdentity(**manifest["data"]) if manifest["data"] else None
     with start_run(
         stage="tune", system=manifest["system"], name=manifest["name"], store=store, key=manifest["study"], data=data,
-        params={"tuning": manifest["settings"]}, tags={"study": manifest["study"], **flatten(manifest["model"], ".")},
+        params={"tuning": manifest["settings"]}, tags={"study": manifest["study"], **manifest["model"]},
         live=False,
     ) as run:  # fmt: skip
         return run

@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from glass_ml.analysis.figures import save_png
 from glass_ml.files import write_json
 from glass_ml.settings.winner import Winner, write_winner
-from glass_ml.tuning.choice import default_trial, least_loss, score
 from glass_ml.tuning.figures import finals_figure, importance_figure, trial_figure
-from glass_ml.tuning.objective import feasible
-from glass_ml.tuning.pairs import COMPARED
+from glass_ml.tuning.finals import default_trial, least_loss, score
+from glass_ml.tuning.objective import feasible, outcome
+from glass_ml.tuning.score import COMPARED
 from glass_ml.tuning.trials import FINISHED, is_default
 
 RESULT, PARETO, IMPORTANCE, FINALS = "result.json", "pareto.png", "importance.png", "finals.png"
@@ -127,17 +127,8 @@ def provenance(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def trial_row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
     """A finished trial as plain numbers."""
-    row: dict[str, Any] = {
-        "number": trial.number,
-        "state": trial.state.name.lower(),
-        "default": is_default(trial),
-        "settings": dict(trial.params),
-    }
-    if trial.state == TrialState.COMPLETE:
-        row |= {"values": dict(zip(names, trial.values, strict=True)), "keeps_limits": feasible(trial)}
-    else:
-        row["why"] = trial.user_attrs.get("pruned", "its process died every time")
-    return row
+    own = {"number": trial.number, "default": is_default(trial), "settings": dict(trial.params)}
+    return {**own, **outcome(trial, names)}
 
 
 def importances(study: Study, names: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -1,12 +1,17 @@
-"""How good the structures of one inversion are: held-out spectra, realism, distances and coordination."""
+"""The numbers of an inversion, which say how good its structures are, and trials compared by them, item by item.
+
+A trial that is beaten beyond doubt on the inversions that both have made ends early.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
+from scipy.stats import wilcoxon
 
 from glass_ml.analysis.comparison import LEAST, compare, floor
 from glass_ml.analysis.coordination import coordination_fractions, find_bonds
@@ -14,9 +19,10 @@ from glass_ml.analysis.ensemble import Anatomy
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.sampling.constraints import MinimumDistance, too_close
-from glass_ml.settings.tuning import Limits
+from glass_ml.settings.tuning import Limits, Pruning
 from glass_ml.structures.state import Structures
 
+COMPARED = ("held_out", "realism")
 REALISM = ("angle.rmse", "coordination.emd")
 """The descriptors that make up realism."""
 
@@ -100,3 +106,50 @@ def total(items: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def geometric_mean(values: Sequence[float]) -> float:
     """exp of the mean logarithm; ratios count, so that no spectrum and no target outweighs the others."""
     return float(np.exp(np.mean(np.log(np.maximum(values, 1e-12)))))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial that ended well: its number, its network calls and the numbers of its items."""
+
+    number: int
+    calls: float
+    items: Sequence[Mapping[str, float]]
+
+
+def beaten_by(
+    calls: float, items: Sequence[Mapping[str, float]], others: Sequence[Finished], rules: Pruning
+) -> int | None:
+    """The number of a finished trial that makes it pointless to go on with this one; None where there is none.
+
+    Such a trial has no more network calls, is better in held-out misfit and in realism, each on average and by the
+    margin, and beyond doubt: one-sided signed-rank test of the logarithms of the ratios, item by item, of both
+    (Wilcoxon, doi:10.2307/3001968). A trial that is better in one of them, or cheaper, may be a compromise worth
+    having.
+    """
+    if len(items) < max(2, rules.after):
+        return None
+    for other in others:
+        ratios = np.array([log_ratios(items, other.items, name) for name in COMPARED])
+        worth = bool((ratios.mean(axis=1) > np.log1p(rules.margin)).all())
+        if other.calls <= calls and worth and chance(-ratios.ravel()) <= rules.p:
+            return other.number
+    return None
+
+
+def log_ratios(mine: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    """By how much the first is worse on the same items: the logarithms of the ratios of their numbers."""
+    return [float(np.log(max(a[name], 1e-12) / max(b[name], 1e-12))) for a, b in zip(mine, theirs, strict=False)]
+
+
+def chance(logs: np.ndarray, candidates: int = 1) -> float:
+    """How probable ratios with these logarithms, or better ones, are of settings that are no better, one of so many.
+
+    One-sided signed-rank test (Wilcoxon, doi:10.2307/3001968), with Bonferroni's correction.
+    """
+    return min(1.0, candidates * float(wilcoxon(logs, alternative="less").pvalue)) if np.any(logs) else 1.0
+
+
+def items_needed(p: float, candidates: int) -> int:
+    """How many items it takes for a `chance` of at most `p` to be possible: all ratios below 1 have 2^-items."""
+    return next(items for items in count(1) if candidates * 0.5**items <= p)

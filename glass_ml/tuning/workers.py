@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from glass_ml.execution.processes import end_with_parent
 from glass_ml.tracking.runs import process_identity
-from glass_ml.tuning.sampler import PlacedSampler
+from glass_ml.tuning.space import PlacedSampler
 from glass_ml.tuning.storage import open_storage
 from glass_ml.tuning.trials import STATED, Silence, claim, finished, give_up, reap, signs_of_life, stated, unclaimed
 

@@ -15,8 +15,7 @@ from glass_ml.settings.recipe import system_config
 from glass_ml.settings.tuning import Limits, Pruning
 from glass_ml.stages.tune import make_items
 from glass_ml.tuning.objective import SamplingObjective, items_of
-from glass_ml.tuning.pairs import Finished, beaten_by
-from glass_ml.tuning.score import defects, geometric_mean, score, total
+from glass_ml.tuning.score import Finished, beaten_by, defects, geometric_mean, score, total
 
 GOOD = [{"held_out": 0.1, "realism": 2.0}, {"held_out": 0.4, "realism": 1.0}, {"held_out": 0.2, "realism": 4.0}]
 RULES = Pruning(after=2, p=0.1, margin=0.05)

@@ -19,9 +19,9 @@ from glass_ml.settings.winner import read_winner
 from glass_ml.tracking.store import open_store
 from glass_ml.tuning import finals
 from glass_ml.tuning.finals import _beside, require_winnable, winner_of
-from glass_ml.tuning.pairs import chance, items_needed
 from glass_ml.tuning.record import record_sweep
 from glass_ml.tuning.results import finals_lines
+from glass_ml.tuning.score import chance, items_needed
 from glass_ml.tuning.trials import finished
 
 FOLDER = Path("sweeps/a-Si")

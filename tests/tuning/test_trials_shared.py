@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from glass_ml.errors import InputError
 from glass_ml.tracking.runs import process_identity
 from glass_ml.tuning import workers
-from glass_ml.tuning.sampler import PlacedSampler
+from glass_ml.tuning.space import PlacedSampler
 from glass_ml.tuning.storage import open_storage
 from glass_ml.tuning.trials import MOST_TRIES, Silence, claim, finished, reap, signs_of_life, stated, unclaimed
 from glass_ml.tuning.workers import Sweep, do, work
