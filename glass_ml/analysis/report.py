@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -291,11 +292,11 @@ reach. The files beside this report were, by SHA-256 (<code>sha256sum -c</code> 
 
 
 def _pretty(value: Any) -> str:
-    """A lineage value as HTML; JSON inside of text is laid out, to be unfolded."""
+    """A lineage value as HTML; what is nested, also as JSON in a text, is laid out, to be unfolded."""
     if isinstance(value, str) and value[:1] in ("{", "["):
-        try:
-            laid_out = json.dumps(json.loads(value), indent=1, ensure_ascii=False)
-        except ValueError:
-            return escape(value)
+        with suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, dict | list):
+        laid_out = json.dumps(value, indent=1, ensure_ascii=False)
         return f"<details><summary>unfold</summary>{escape(laid_out)}</details>"
     return escape(str(value))

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _say_where(address: str, experiments: Mapping[str, str]) -> None:
     """Print where the runs of each experiment are, the headline metrics as columns."""
-    from glass_ml.tracking.experiments import VIEW, WORKFLOW
+    from glass_ml.tracking.store import VIEW, WORKFLOW
 
     for name, number in experiments.items():
         place = f"{address}/#/experiments/{number}/runs?{WORKFLOW}&viewStateShareKey={VIEW}"

@@ -15,7 +15,7 @@ from glass_ml.files import write_json, write_text
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.stages.invert import invert
 from glass_ml.stages.sync import record
-from glass_ml.tracking.cross_validation import RESULT
+from glass_ml.tracking.inversions import RESULT
 from glass_ml.tracking.runs import clean_name
 
 ALL = "all fitted"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from glass_ml.analysis.verdict import verdict
 from glass_ml.config import build
 from glass_ml.files import sha256_file, write_json
 from glass_ml.measurements.target import load_target
+from glass_ml.provenance.lineage import load_lineage
 from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.originality import originality
 from glass_ml.stages.outputs import compare_with_target, measurement_metrics
 from glass_ml.stages.sync import record
 from glass_ml.structures.io import from_atoms, read_frames, read_structures
-from glass_ml.tracking.inversions import load_lineage
 
 
 def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: bool = True) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
     folder = Path(folder)
     lineage = load_lineage(folder)
     structures = read_structures(folder / "structures.extxyz")
-    sampling = build(SamplingConfig, json.loads(lineage.params)["sampling"], f"{folder / 'lineage.json'}: params")
+    sampling = build(SamplingConfig, lineage.params["sampling"], f"{folder / 'lineage.json'}: params")
     target = load_target(folder / "target.yaml", beside=True)
     result: dict[str, Any] = {
         "n_structures": structures.n_systems,

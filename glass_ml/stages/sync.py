@@ -10,9 +10,8 @@ from typing import Any
 
 from glass_ml.errors import InputError, without_passwords
 from glass_ml.files import sha256_file
-from glass_ml.tracking.cross_validation import log_cross_validation
 from glass_ml.tracking.evaluations import evidence, read_evaluation
-from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
+from glass_ml.tracking.inversions import FILES, log_cross_validation, log_evaluation, log_inversion
 from glass_ml.tracking.outbox import Entry, folder_at, keep, pending, place_of
 from glass_ml.tracking.reach import StoreUnreachable, reached
 from glass_ml.tracking.store import tracking_uri

@@ -97,7 +97,7 @@ def origin(lineage: Lineage, run_id: str, reference_sha256: str | None) -> dict[
         run_id: its run.
         reference_sha256: checksum of the file of reference structures, if there is one.
     """
-    measured = sorted(entry["sha256"] for entry in json.loads(lineage.measurements))
+    measured = sorted(m.sha256 for m in lineage.measurements)
     said = {RUN: run_id, DATA[0]: lineage.target_sha256, DATA[1]: sha256_text(canonical_json(measured))}
     return said if reference_sha256 is None else {**said, REFERENCE: reference_sha256}
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from glass_ml.analysis.verdict import QUESTIONS, verdict
 from glass_ml.observables.base import COUNTED_KINDS
-from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.runs import Run
+from glass_ml.tracking.store import NOTE
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

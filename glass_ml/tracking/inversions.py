@@ -1,54 +1,34 @@
-"""Inversions and their evaluations in MLflow, each there once."""
+"""Inversions, their evaluations and cross-validations in MLflow, each there once."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glass_ml.errors import InputError
-from glass_ml.files import sha256_file
+from glass_ml.files import sha256_file, sha256_text
 from glass_ml.provenance.data import DataIdentity
-from glass_ml.provenance.lineage import Lineage
-from glass_ml.tracking.description import refresh_card
+from glass_ml.provenance.lineage import Lineage, canonical_json, load_lineage, measurements_text
 from glass_ml.tracking.evaluations import FILE as EVALUATION
 from glass_ml.tracking.evaluations import origin, write_evaluation
-from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.headline import inversion_note, inversion_numbers, load
-from glass_ml.tracking.mirror import mirror
-from glass_ml.tracking.model_places import logged_model_id
-from glass_ml.tracking.registry import find_version
-from glass_ml.tracking.runs import Run, find_run, numbers, start_run
-from glass_ml.tracking.store import Store, open_store
+from glass_ml.tracking.mirror import PARENT, mirror
+from glass_ml.tracking.model_card import refresh_card
+from glass_ml.tracking.runs import KEY, Run, find_run, numbers, start_run
+from glass_ml.tracking.store import NOTE, Store, open_store
+from glass_ml.tracking.versions import IDENTITY, find_version, logged_model_id
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-IDENTITY = "inversion_sha256"
 FILES = ("structures.extxyz", "lineage.json", "spectra.csv", "metrics.json", "target.yaml", "report.html")
+RESULT = "cross-validation.json"
 VALUES = "values"
 """First part of the names of what is not among the headline metrics: lists of names, sorted, end with them."""
 FIGURES = (".png", ".svg", ".pdf")
-
-
-def load_lineage(folder: Path | str) -> Lineage:
-    """The `lineage.json` of an inversion.
-
-    Raises:
-        InputError: it is missing or not complete.
-    """
-    path = Path(folder) / "lineage.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Lineage(**{f.name: content[f.name] for f in fields(Lineage)})
-    except FileNotFoundError:
-        raise InputError("not an inversion: lineage.json is missing", str(folder), "run 'glass-ml invert'") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"unreadable lineage: {error}", str(path)) from None
-    except KeyError as error:
-        raise InputError(f"the lineage lacks {error}", str(path)) from None
 
 
 def log_inversion(
@@ -93,12 +73,12 @@ def log_inversion(
             system=lineage.system,
             name=name or " ".join(word for word in dict.fromkeys(told) if word),
             store=store,
-            params={**json.loads(lineage.params), "seed": lineage.seed},
+            params={**lineage.params, "seed": lineage.seed},
             tags={
                 **record,
                 "data_version": lineage.data_md5[:8],
                 IDENTITY: identity,
-                "measurements": lineage.measurements[:5000],
+                "measurements": measurements_text(lineage.measurements)[:5000],
                 **(tags or {}),
             },
             key=identity,
@@ -122,8 +102,8 @@ def _inputs(run: Run, lineage: Lineage, version: ModelVersion | None) -> None:
 
     if lineage.data_md5:
         run.log_data(DataIdentity(lineage.data_path, lineage.data_md5), f"{lineage.system} training data", "prior")
-    for entry in json.loads(lineage.measurements):
-        run.log_data(DataIdentity(entry["file"], entry["sha256"]), f"{entry['name']} ({entry['kind']})", entry["use"])
+    for m in lineage.measurements:
+        run.log_data(DataIdentity(m.file, m.sha256), f"{m.label} ({m.kind})", m.use)
     if version is not None:
         run.set_tags({"model_version": f"{version.name}/{version.version}"})
         if model_id := logged_model_id(version):
@@ -168,3 +148,43 @@ def log_evaluation(
             refresh_card(store, version.name, version.version)
     mirror(store, run_id)
     return run_id
+
+
+def log_cross_validation(folder: Path | str, metrics: Mapping[str, float], *, store: Store | None = None) -> str:
+    """Record a finished cross-validation as the parent of its inversions; the same twice is one run.
+
+    Args:
+        folder: what `glass-ml invert --cross-validate` has written; inversions that are not recorded yet are.
+        metrics: numbers of the parent.
+        store: default: the project's.
+
+    Returns:
+        The run id of the parent.
+
+    Raises:
+        InputError: the folder holds no cross-validation, or the store cannot be opened.
+    """
+    folder = Path(folder)
+    try:
+        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        folders = [folder / row["folder"] for row in content["rows"]]
+        name = f"cross-validation {Path(content['target']).stem}"
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"no cross-validation: {RESULT} is missing or damaged", str(folder)) from None
+    # The inversions and not their folder: a moved project is the same.
+    inside = [sha256_file(f / FILES[0]) for f in folders if (f / FILES[0]).is_file()]
+    key = sha256_text(canonical_json(["cross-validation", *inside]))
+    store = store or open_store()
+    children = [log_inversion(inversion, store=store) for inversion in folders]
+    with store.lock():
+        known = find_run(store, KEY, key)
+        if known is None:
+            system = load_lineage(folders[0]).system
+            with start_run(stage="invert", system=system, name=name, store=store, key=key, live=False) as run:
+                run.log_metrics(metrics)
+            known = run.id
+        for child in children:
+            Run(child, store).set_tags({PARENT: known})
+    for one in (known, *children):
+        mirror(store, one)
+    return known
