@@ -79,7 +79,7 @@ def _backward(arguments: argparse.Namespace) -> int:
 def _forward(arguments: argparse.Namespace) -> int:
     from glass_ml.provenance.descent import find_data, find_model, project_graph
     from glass_ml.provenance.graph import as_dict, descendants, tree
-    from glass_ml.provenance.models import NoRecords, Records, RecordsAway
+    from glass_ml.provenance.models import Records, RecordsAway
     from glass_ml.provenance.project import project_root, worktree
     from glass_ml.tracking.versions import records_of
 
@@ -89,7 +89,7 @@ def _forward(arguments: argparse.Namespace) -> int:
         graph = project_graph(root, records)
     except RecordsAway as error:
         print(f"without its records: {error}", file=sys.stderr)
-        records = NoRecords()
+        records = Records()
         graph = project_graph(root, records)
     keys = (
         find_data(graph, root, arguments.data) if arguments.data else find_model(graph, root, arguments.model, records)

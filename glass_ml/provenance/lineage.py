@@ -20,41 +20,12 @@ from ase import Atoms
 from glass_ml import __version__
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text, write_json
-from glass_ml.provenance.models import CARD
+from glass_ml.provenance.models import CARD, DATA, ROLES, Measured
 from glass_ml.provenance.models import model_sha256 as checkpoint_identity
 from glass_ml.provenance.project import PACKAGE, code_identity, worktree
 
 PREFIX = "glass_ml_"
 PLAIN = ("str", "int", "bool")
-DATA = "data"
-ROLES = ("scattering table", "surrogate")
-"""What a measurement rests on beside its data; in the flat form the role follows the name."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A file that one measurement rests on.
-
-    Attributes:
-        name: of the measurement.
-        kind: such as "xray-sq".
-        use: "fit" or "validate".
-        file: relative to the project or to the folder of the package, or absolute.
-        sha256: checksum of its content.
-        role: "data", or one of `ROLES`.
-    """
-
-    name: str
-    kind: str
-    use: str
-    file: str
-    sha256: str
-    role: str = DATA
-
-    @property
-    def label(self) -> str:
-        """Name and role in one text."""
-        return self.name if self.role == DATA else f"{self.name}: {self.role}"
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,14 @@
-"""Models by their content: what identifies one, and the registry as this room asks it, whatever keeps that."""
+"""Models and measured files by their content, and the registry as this room asks it, whatever keeps that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
-
-if TYPE_CHECKING:
-    from glass_ml.provenance.lineage import Measured
 
 MODEL_FILES = CARD, WEIGHTS = ("model.json", "model.safetensors")
 
@@ -37,6 +34,37 @@ def model_sha256(folder: Path | str) -> str:
 def checkpoint_sha256(card: str, weights: str) -> str:
     """`model_sha256` out of the SHA-256 of the card, `model.json`, and of the weights, `model.safetensors`."""
     return sha256_text("".join(f"{name} {sha}\n" for name, sha in zip(MODEL_FILES, (card, weights), strict=True)))
+
+
+DATA = "data"
+ROLES = ("scattering table", "surrogate")
+"""What a measurement rests on beside its data; in the flat form the role follows the name."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A file that one measurement rests on.
+
+    Attributes:
+        name: of the measurement.
+        kind: such as "xray-sq".
+        use: "fit" or "validate".
+        file: relative to the project or to the folder of the package, or absolute.
+        sha256: checksum of its content.
+        role: "data", or one of `ROLES`.
+    """
+
+    name: str
+    kind: str
+    use: str
+    file: str
+    sha256: str
+    role: str = DATA
+
+    @property
+    def label(self) -> str:
+        """Name and role in one text."""
+        return self.name if self.role == DATA else f"{self.name}: {self.role}"
 
 
 class RecordsAway(InputError):
@@ -79,57 +107,37 @@ class RecordedResult:
     facts: Mapping[str, str]
 
 
-class Records(Protocol):
-    """What a registry knows beyond the files of a project. Every question may raise `RecordsAway`."""
+class Records:
+    """What a registry knows beyond the files of a project: here nothing. Any other may raise `RecordsAway`."""
 
     @property
     def uri(self) -> str | None:
         """How people call it."""
+        return None
 
     @property
     def folder(self) -> Path | None:
         """Where it keeps models of its own: one that has changed there is damaged."""
+        return None
 
     def models(self) -> Iterable[RegisteredModel]:
         """Every registered version."""
+        return ()
 
-    def places(self, sha256: str) -> Iterator[Path]:
+    def places(self, sha256: str) -> Iterable[Path]:
         """Where the checkpoint folder of this registered model may be, the place that is recorded first."""
+        return ()
 
     def find(self, uri: str) -> str:
         """`model_sha256` of what a `models:/` URI stands for; InputError where it stands for nothing."""
+        raise InputError("there is no registry here", uri, "give a folder or a checksum")
 
-    def targets(self, sha256: str, folder: Path) -> Iterator[Path]:
+    def targets(self, sha256: str, folder: Path) -> Iterable[Path]:
         """Recorded target files with this checksum, brought into `folder`."""
+        return ()
 
     def results(self) -> Iterable[RecordedResult]:
         """Finished inversions and sweeps."""
-
-
-class NoRecords:
-    """Nothing beyond the files: a `Records` for a project without a registry."""
-
-    uri: str | None = None
-    folder: Path | None = None
-
-    def models(self) -> Iterable[RegisteredModel]:
-        """None."""
-        return ()
-
-    def places(self, sha256: str) -> Iterator[Path]:
-        """None."""
-        return iter(())
-
-    def find(self, uri: str) -> str:
-        """Always an InputError."""
-        raise InputError("there is no registry here", uri, "give a folder or a checksum")
-
-    def targets(self, sha256: str, folder: Path) -> Iterator[Path]:
-        """None."""
-        return iter(())
-
-    def results(self) -> Iterable[RecordedResult]:
-        """None."""
         return ()
 
 

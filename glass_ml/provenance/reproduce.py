@@ -22,7 +22,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_text, write_text
 from glass_ml.provenance.data import MD5
 from glass_ml.provenance.lineage import Lineage, Stamp, canonical_json, lineage_sha256, read_stamp, structure_sha256
-from glass_ml.provenance.models import WEIGHTS, NoRecords, Records
+from glass_ml.provenance.models import WEIGHTS, Records
 from glass_ml.provenance.project import (
     COMMIT,
     PACKAGE,
@@ -120,7 +120,7 @@ def reproduce(
             folder = Path(out or Path(scratch) / "again")
             folder = folder / str(number) if len(groups) > 1 else folder
             highest = max(stamps[frame].replica for frame in members)
-            source = (root, path.resolve().parent, records or NoRecords())
+            source = (root, path.resolve().parent, records or Records())
             code = _make(lineage, *source, Path(scratch), folder, highest)
             made = _stamps(folder / STRUCTURES, again := read_frames(folder / STRUCTURES))
             by_replica = {found.replica: again[frame] for frame, found in made.items()}

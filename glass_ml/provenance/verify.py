@@ -29,7 +29,7 @@ from glass_ml.provenance.lineage import (
     read_stamp,
     structure_sha256,
 )
-from glass_ml.provenance.models import MODEL_FILES, NoRecords, Records, is_checkpoint, model_sha256
+from glass_ml.provenance.models import MODEL_FILES, Records, is_checkpoint, model_sha256
 from glass_ml.provenance.project import (
     PACKAGE,
     UNKNOWN,
@@ -106,7 +106,7 @@ def verify(path: Path | str, project: Path | str | None = None, records: Records
     order = sorted(stamps, key=lambda k: repr(stamps[k].lineage))
     for _, group in groupby(order, key=lambda k: stamps[k].lineage):
         members = tuple(group)
-        shared = _shared(stamps[members[0]].lineage, root, Path(path).resolve().parent, records or NoRecords())
+        shared = _shared(stamps[members[0]].lineage, root, Path(path).resolve().parent, records or Records())
         checks += [Check(*finding, members) for finding in shared]
     return checks
 

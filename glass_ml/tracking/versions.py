@@ -17,7 +17,6 @@ from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATO
 from glass_ml.provenance.lineage import Measured, measurements_of
 from glass_ml.provenance.models import (
     CARD,
-    NoRecords,
     RecordedResult,
     Records,
     RegisteredModel,
@@ -185,10 +184,10 @@ def registered_version(uri: str, store: Store) -> ModelVersion:
 
 def records_of(root: Path) -> Records:
     """The registry of a project, opened when it is first asked, for a room that knows no MLflow."""
-    return StoreRecords(root) if store_exists(root) else NoRecords()
+    return StoreRecords(root) if store_exists(root) else Records()
 
 
-class StoreRecords:
+class StoreRecords(Records):
     """A `Records`: what the store of a project says."""
 
     def __init__(self, root: Path):
