@@ -229,15 +229,11 @@ def fetch_model(root: Path, model: RecordedModel, folder: Path) -> bool:
         for name, source in sources.items():
             shutil.copyfile(str(source), folder / name)
         return True
-    with tempfile.TemporaryDirectory() as temporary:
-        out = Path(temporary) / "model"
-        if _dvc("get", f"--rev={model.commit}", f"--out={out}", "--", str(root), model.path) is None:
-            return False
-        if not all((out / name).is_file() for name in MODEL_FILES):
-            return False
-        for name in MODEL_FILES:
-            shutil.copyfile(out / name, folder / name)
-    return True
+    got = (
+        _dvc("get", f"--rev={model.commit}", f"--out={folder / name}", "--", str(root), f"{model.path}/{name}")
+        for name in MODEL_FILES
+    )
+    return all(text is not None for text in got)
 
 
 def fetch_file(root: Path, commit: str, path: str, folder: Path) -> Path | None:

@@ -6,10 +6,8 @@ the checksums of target, measured files and reference structures say which numbe
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glass_ml.errors import InputError
@@ -53,20 +51,6 @@ def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
     if not numbers:
         raise InputError("nothing to record", "evaluation")
     return numbers
-
-
-def read_evaluation(folder: Path) -> dict[str, Any]:
-    """The `evaluation.json` of an inversion.
-
-    Raises:
-        InputError: there is none, or it cannot be read.
-    """
-    file = folder / FILE
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"unreadable: {error}", str(file), "run 'glass-ml evaluate' again") from None
-    return content
 
 
 def evaluations(tags: Mapping[str, str]) -> dict[str, dict[str, float]]:

@@ -51,26 +51,15 @@ def examine(root: Path | str | None = None) -> list[Finding]:
         root: the project (default: around the current folder).
     """
     root = worktree(root)
-    parts: list[Callable[[Path], Iterator[Finding]]] = [
-        _python,
-        _torch,
-        _lammps,
-        _git,
-        _dvc,
-        _data,
-        _models,
-        _outbox,
-        _store,
-    ]
+    parts: tuple[Callable[[Path], Iterator[Finding]], ...]
+    parts = _python, _torch, _lammps, _git, _dvc, _data, _models, _outbox, _store
     findings = []
     for part in parts:
         try:
             findings += list(part(root))
         except Exception as error:  # a doctor must get to the end whatever is broken
-            name = part.__name__.strip("_")
-            findings.append(
-                Finding(name, "wrong", f"{type(error).__name__}: {' '.join(without_passwords(str(error)).split())}")
-            )
+            text = " ".join(without_passwords(f"{type(error).__name__}: {error}").split())
+            findings.append(Finding(part.__name__.strip("_"), "wrong", text))
     return findings
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glass_ml.errors import InputError
-from glass_ml.files import sha256_file, sha256_text
+from glass_ml.files import read_json, sha256_file, sha256_text
 from glass_ml.provenance.data import DataIdentity
 from glass_ml.provenance.lineage import Lineage, canonical_json, load_lineage, measurements_text
 from glass_ml.tracking.evaluations import FILE as EVALUATION
 from glass_ml.tracking.evaluations import origin, write_evaluation
-from glass_ml.tracking.headline import inversion_note, inversion_numbers, load
+from glass_ml.tracking.headline import inversion_note, inversion_numbers
 from glass_ml.tracking.mirror import PARENT, mirror
 from glass_ml.tracking.model_card import refresh_card
 from glass_ml.tracking.runs import KEY, Run, find_run, numbers, start_run
@@ -85,9 +84,7 @@ def log_inversion(
             live=False,
         ) as run:
             _inputs(run, lineage, version)
-            if metrics := load(folder / "metrics.json"):
-                run.log_metrics({**inversion_numbers(metrics), VALUES: metrics})
-                run.set_tags({NOTE: inversion_note(metrics)})
+            _answer(run, _numbers(folder, "metrics.json"))
             for path in [folder / file for file in FILES if (folder / file).is_file()]:
                 run.log_artifact(path)
             for path in sorted([*folder.glob("*"), *folder.glob("figures/*")]):
@@ -95,6 +92,19 @@ def log_inversion(
                     run.log_artifact(path, "figures")
     mirror(store, run.id)
     return run.id
+
+
+def _numbers(folder: Path, *names: str) -> dict[str, Any]:
+    """What these files of an inversion say, the later ones first; those that are not there say nothing."""
+    found = [read_json(folder / name) for name in names if (folder / name).is_file()]
+    return {key: value for content in found for key, value in content.items()}
+
+
+def _answer(run: Run, whole: Mapping[str, Any]) -> None:
+    """Show the numbers of an inversion, and open its page with their verdict."""
+    if whole:
+        run.log_metrics({**inversion_numbers(whole), VALUES: whole})
+        run.set_tags({NOTE: inversion_note(whole)})
 
 
 def _inputs(run: Run, lineage: Lineage, version: ModelVersion | None) -> None:
@@ -137,9 +147,9 @@ def log_evaluation(
     lineage = load_lineage(folder)
     run_id = log_inversion(folder, lineage, store=store)
     run = Run(run_id, store)
-    whole = {**load(Path(folder) / "metrics.json"), **load(Path(folder) / EVALUATION)}
-    run.log_metrics({**inversion_numbers(whole), VALUES: whole})
-    run.set_tags({NOTE: inversion_note(whole), "evaluated": True})
+    whole = _numbers(Path(folder), "metrics.json", EVALUATION)
+    _answer(run, whole)
+    run.set_tags({"evaluated": True})
     with store.lock():
         version = find_version(store, None, lineage.model_sha256)
         if version is not None:
@@ -166,10 +176,10 @@ def log_cross_validation(folder: Path | str, metrics: Mapping[str, float], *, st
     """
     folder = Path(folder)
     try:
-        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        content = read_json(folder / RESULT)
         folders = [folder / row["folder"] for row in content["rows"]]
         name = f"cross-validation {Path(content['target']).stem}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):
         raise InputError(f"no cross-validation: {RESULT} is missing or damaged", str(folder)) from None
     # The inversions and not their folder: a moved project is the same.
     inside = [sha256_file(f / FILES[0]) for f in folders if (f / FILES[0]).is_file()]
