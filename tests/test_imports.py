@@ -27,6 +27,7 @@ ALLOWED = {
     "simulation": {"units", "errors", "files", "structures"},
     "priors": LIGHT | {"structures"},
     "surrogates": LIGHT | {"structures", "observables", "priors"},
+    "provenance": LIGHT | {"structures", "observables", "measurements", "analysis"},
 }
 LIGHTNING = {
     "priors/module.py",

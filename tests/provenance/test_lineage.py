@@ -182,3 +182,28 @@ def test_make_lineage_names_everything(project, tools):
     assert shipped.file == "glass_ml/py.typed"
     with pytest.raises(InputError, match="no such measurement"):
         measurement_entry("x", "gr", "fit", "absent.csv")
+
+
+def test_what_is_known_is_not_read_again(project, monkeypatch):
+    entry = measurement_entry("sq", "xray-sq", "fit", "targets/sq.csv")
+    known = {"model": "models/a-Si", "model_uri": "models/a-Si", "target": "targets/sq.yaml", "params": {}, "seed": 3}
+    whole = make_lineage(**known, measurements=[entry], device="cpu")
+
+    def read(path):
+        raise AssertionError(f"{path} is read once more")
+
+    monkeypatch.setattr("glass_ml.provenance.lineage.sha256_file", read)
+    monkeypatch.setattr("glass_ml.provenance.models.sha256_file", read)
+    again = measurement_entry("sq", "xray-sq", "fit", "targets/sq.csv", sha256=entry.sha256)
+    sums = {"model_sha256": whole.model_sha256, "target_sha256": whole.target_sha256}
+    assert make_lineage(**known, **sums, measurements=[again], device="cpu") == whole
+
+
+def test_lineages_are_grouped_by_all_that_they_say():
+    same = dataclasses.replace(PLAIN, params={"steps": 30})
+    other = dataclasses.replace(PLAIN, params={"steps": 31}, params_sha256=sha256_text('{"steps":31}'))
+    third = dataclasses.replace(PLAIN, measurements=(dataclasses.replace(PLAIN.measurements[0], role="surrogate"),))
+    assert len({PLAIN, same, other, third}) == 3
+    stamps = [read_stamp(stamp(random_frames(1), lineage)[0]) for lineage in (PLAIN, same, other, third)]
+    assert stamps[0].lineage_sha256 == stamps[1].lineage_sha256
+    assert len({found.lineage_sha256 for found in stamps}) == 3
