@@ -44,12 +44,12 @@ def _backward(arguments: argparse.Namespace) -> int:
     from glass_ml.provenance.descent import add_lineage
     from glass_ml.provenance.graph import add, as_dict
     from glass_ml.provenance.project import worktree
-    from glass_ml.provenance.verify import find_project, lineages_of, verify
+    from glass_ml.provenance.verify import find_project, lineages, verify
     from glass_ml.tracking.versions import records_of
 
     root = worktree(arguments.project) if arguments.project else find_project(arguments.structures)
     checks = verify(arguments.structures, root, records_of(root) if root else None)
-    found = list(lineages_of(arguments.structures))
+    found = lineages(arguments.structures)
     graph = nx.DiGraph()
     structures = add(graph, "structures", sha256_file(arguments.structures), str(arguments.structures))
     for lineage in found:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import networkx as nx
@@ -43,20 +42,20 @@ def project_graph(root: Path, records: Records) -> nx.DiGraph:
         RecordsAway: the registry does not answer.
     """
     graph, checkpoints = nx.DiGraph(), list(_checkpoints(root))
-    weights = {one.weights: one.sha256 for one in reversed(checkpoints)}
+    weights = {checksum: model.sha256 for checksum, model in reversed(checkpoints)}
     for version in records.models():
-        _add_model(graph, version, version.data_path, version.data_md5)
+        _add_model(graph, version)
     for result in records.results():
         key = add(graph, result.kind, result.identity, result.name, **result.facts)
         _add_measurements(graph, result.measurements, key, weights)
         reader = key  # a sweep has read its data itself; those of an inversion are of its model
         if result.model:
-            model = _add_model(graph, result.model)
-            graph.add_edge(model, key)
-            reader = model if result.kind == "structures" else key
+            made_by = _add_model(graph, result.model)
+            graph.add_edge(made_by, key)
+            reader = made_by if result.kind == "structures" else key
         _add_data(graph, result.data_path, result.data_md5, reader)
-    for one in checkpoints:
-        _add_data(graph, one.data_path, one.data_md5, add(graph, "model", one.sha256, one.name))
+    for _, model in checkpoints:
+        _add_model(graph, model)
     for file in find_files(root, suffix=".extxyz"):
         if found := list(lineages_of(file)):
             key = add(graph, "structures", sha256_file(file), file.relative_to(root).as_posix())
@@ -81,9 +80,9 @@ def add_lineage(graph: nx.DiGraph, lineage: Lineage, structures: str, weights: d
     graph.nodes[structures]["facts"].setdefault("seed", str(lineage.seed))
 
 
-def _add_model(graph: nx.DiGraph, model: RegisteredModel, path: str = "", md5: str = "") -> str:
+def _add_model(graph: nx.DiGraph, model: RegisteredModel) -> str:
     key = add(graph, "model", model.sha256, model.uri, **model.facts)
-    _add_data(graph, path, md5, key)
+    _add_data(graph, model.data_path, model.data_md5, key)
     return key
 
 
@@ -102,19 +101,11 @@ def _add_measurements(
             graph.add_edge(add(graph, "measurement", m.sha256, m.file, measured=m.kind), structures)
 
 
-@dataclass(frozen=True)
-class _Checkpoint:
-    """A model on disk, by its checksums, and what its card says of its data."""
+def _checkpoints(root: Path) -> Iterator[tuple[str, RegisteredModel]]:
+    """Models of the project and those in DVC's caches, behind the checksum of their weights.
 
-    name: str
-    sha256: str
-    weights: str
-    data_path: str
-    data_md5: str
-
-
-def _checkpoints(root: Path) -> Iterator[_Checkpoint]:
-    """Models of the project and those in DVC's caches; of one with a damaged card the data are not known."""
+    Of one with a damaged card the data are not known.
+    """
     places = [
         (f"models/{folder.name}", folder / CARD, folder / WEIGHTS)
         for folder in sorted((root / "models").glob("*"))
@@ -131,7 +122,7 @@ def _checkpoints(root: Path) -> Iterator[_Checkpoint]:
         with suppress(ValueError, AttributeError):
             known = json.loads(card.read_text(encoding="utf-8"))
             path, md5 = str(known.get("data_path", "")), str(known.get("data_md5", ""))
-        yield _Checkpoint(name, checkpoint_sha256(*sums), sums[1], path, md5)
+        yield sums[1], RegisteredModel(checkpoint_sha256(*sums), name, path, md5)
 
 
 def find_data(graph: nx.DiGraph, root: Path, text: str) -> list[str]:

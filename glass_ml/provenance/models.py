@@ -73,7 +73,7 @@ class RecordsAway(InputError):
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A version in a registry: its identity, URI, training data, and what else is known of it, as texts."""
+    """A model in a registry or a folder: identity, what people call it, training data, and what else is known of it."""
 
     sha256: str
     uri: str

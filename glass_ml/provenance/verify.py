@@ -7,6 +7,7 @@ and differs. "not verified": there is nothing here to compare with; that is neve
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -273,6 +274,15 @@ def _code(lineage: Lineage, root: Path | None) -> Iterator[Finding]:
         yield "code", NOT_VERIFIED, "the recorded code is neither here nor in a commit"
 
 
+def lineages(path: Path | str) -> list[Lineage]:
+    """The different lineages in a structure file of any format, in its order; broken ones are left out."""
+    found: dict[Lineage, None] = {}
+    for atoms in read_frames(path):
+        with suppress(InputError):
+            found.setdefault(read_lineage(atoms))
+    return list(found)
+
+
 def lineages_of(path: Path) -> Iterator[Lineage]:
     """The different lineages of an extended-XYZ file, in the order of its frames; broken ones are left out.
 
@@ -287,13 +297,11 @@ def lineages_of(path: Path) -> Iterator[Lineage]:
                 next(islice(stream, int(count) - 1, int(count)), None)  # past the atoms
                 if PREFIX not in comment:
                     continue
-                try:
+                with suppress(InputError):
                     lineage = read_lineage(Atoms(info=key_val_str_to_dict(comment)))
-                except InputError:
-                    continue
-                if lineage not in seen:
-                    seen.add(lineage)
-                    yield lineage
+                    if lineage not in seen:
+                        seen.add(lineage)
+                        yield lineage
     except (OSError, ValueError):
         return
 
