@@ -188,9 +188,9 @@ def inspect(root: Path, rounds: int) -> dict[str, list[Any]]:
     import optuna
     from optuna.trial import TrialState
 
-    from glass_ml.tracking.history import events
-    from glass_ml.tracking.registry import aliases, versions
+    from glass_ml.tracking.promotion import events
     from glass_ml.tracking.store import open_store
+    from glass_ml.tracking.versions import aliases, versions
     from glass_ml.tuning.storage import open_storage
 
     store = open_store(root)

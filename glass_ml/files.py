@@ -48,6 +48,21 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path | str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"unreadable: {error}", str(path)) from None
+    if not isinstance(content, dict):
+        raise InputError("unreadable: not a JSON object", str(path))
+    return content
+
+
 def sha256_file(path: Path | str) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with Path(path).open("rb") as stream:

@@ -28,6 +28,7 @@ ALLOWED = {
     "simulation": LIGHT | {"structures"},
     "priors": LIGHT | {"structures"},
     "surrogates": LIGHT | {"structures", "observables", "priors"},
+    "provenance": LIGHT | {"structures", "observables", "measurements", "analysis"},
 }
 LIGHTNING = {
     "priors/module.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -191,13 +192,12 @@ def _descriptors(described: Mapping[str, Any], known: Mapping[str, Any]) -> dict
 
 
 def _pretty(value: Any) -> tuple[str, bool]:
-    """A value of the lineage as text, and whether it is to be unfolded: JSON inside of text is, laid out."""
+    """A value of the lineage as text, and whether it is to be unfolded: what is nested is, also as JSON in a text."""
     if isinstance(value, str) and value[:1] in ("{", "["):
-        try:
-            return json.dumps(json.loads(value), indent=1, ensure_ascii=False), True
-        except ValueError:
-            return value, False
-    return str(value), False
+        with suppress(ValueError):
+            value = json.loads(value)
+    nested = isinstance(value, dict | list)
+    return json.dumps(value, indent=1, ensure_ascii=False) if nested else str(value), nested
 
 
 def viewer_data(structures: Structures, bonds: Bonds) -> dict[str, Any]:

@@ -58,9 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from glass_ml.tracking.description import describe
-    from glass_ml.tracking.registry import versions
+    from glass_ml.tracking.model_card import describe
     from glass_ml.tracking.store import open_store, store_exists
+    from glass_ml.tracking.versions import versions
 
     store = open_store() if store_exists() else None
     found = [describe(store, v) for v in versions(store)] if store else []
@@ -87,14 +87,14 @@ def _store(arguments: argparse.Namespace) -> Any:
 
 
 def _version(store: Any, arguments: argparse.Namespace) -> Any:
-    from glass_ml.tracking.registry import get_version, known_versions
+    from glass_ml.tracking.versions import get_version, known_versions
 
     newest = known_versions(store, arguments.name)[0].version
     return get_version(store, arguments.name, arguments.version or newest)
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from glass_ml.tracking.description import describe
+    from glass_ml.tracking.model_card import describe
 
     store = _store(arguments)
     found = describe(store, _version(store, arguments))
@@ -103,7 +103,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _card(arguments: argparse.Namespace) -> int:
-    from glass_ml.tracking.description import version_card
+    from glass_ml.tracking.model_card import version_card
 
     store = _store(arguments)
     text = version_card(store, _version(store, arguments))

@@ -46,7 +46,7 @@ def run_ui(arguments: argparse.Namespace) -> int:
 
 def _say_where(address: str, experiments: Mapping[str, str]) -> None:
     """Print where the runs of each experiment are, the headline metrics as columns."""
-    from glass_ml.tracking.experiments import VIEW, WORKFLOW
+    from glass_ml.tracking.store import VIEW, WORKFLOW
 
     places = {
         n: f"{address}/#/experiments/{k}/runs?{WORKFLOW}&viewStateShareKey={VIEW}" for n, k in experiments.items()

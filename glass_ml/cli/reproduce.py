@@ -17,9 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make them again; 1 where one differs."""
+    from glass_ml.provenance.project import worktree
     from glass_ml.provenance.reproduce import reproduce
+    from glass_ml.tracking.versions import records_of
 
-    done = reproduce(arguments.structures, project=arguments.project, out=arguments.out)
+    root = worktree(arguments.project)
+    done = reproduce(arguments.structures, project=root, out=arguments.out, records=records_of(root))
     identical = all(r.identical for r in done)
     lines = []
     for found in done:

@@ -39,16 +39,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _backward(arguments: argparse.Namespace) -> int:
+    import networkx as nx
+
     from glass_ml.files import sha256_file
     from glass_ml.provenance.descent import add_lineage
-    from glass_ml.provenance.graph import Graph
-    from glass_ml.provenance.verify import lineages, verify
+    from glass_ml.provenance.graph import add, as_dict
+    from glass_ml.provenance.project import worktree
+    from glass_ml.provenance.verify import find_project, lineages, verify
+    from glass_ml.tracking.versions import records_of
 
-    checks = verify(arguments.structures, arguments.project)
+    root = worktree(arguments.project) if arguments.project else find_project(arguments.structures)
+    checks = verify(arguments.structures, root, records_of(root) if root else None)
     found = lineages(arguments.structures)
-    records = [asdict(lineage) for lineage in found]
-    graph = Graph()
-    structures = graph.add("structures", sha256_file(arguments.structures), str(arguments.structures))
+    graph = nx.DiGraph()
+    structures = add(graph, "structures", sha256_file(arguments.structures), str(arguments.structures))
     for lineage in found:
         add_lineage(graph, lineage, structures)
     statuses = {check.status for check in checks}
@@ -58,14 +62,14 @@ def _backward(arguments: argparse.Namespace) -> int:
         document = {
             "file": str(arguments.structures),
             "verdict": verdict,
-            "lineage": records,
+            "lineage": [asdict(lineage) for lineage in found],
             "checks": [asdict(check) for check in checks],
-            "graph": graph.as_dict(),
+            "graph": as_dict(graph),
         }
         print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
     else:
-        for record in records:
-            _print_lineage(record)
+        for lineage in found:
+            _print_lineage(lineage)
         _print_checks(checks)
         print(
             {"changed": "CHANGED", "ok": "all verified", "not verified": "nothing changed; not all verified"}[verdict]
@@ -75,64 +79,58 @@ def _backward(arguments: argparse.Namespace) -> int:
 
 def _forward(arguments: argparse.Namespace) -> int:
     from glass_ml.provenance.descent import find_data, find_model, project_graph
+    from glass_ml.provenance.graph import as_dict, descendants, tree
+    from glass_ml.provenance.models import Records, RecordsAway
     from glass_ml.provenance.project import project_root, worktree
-    from glass_ml.tracking.reach import StoreUnreachable
-    from glass_ml.tracking.store import Store, open_store, store_exists
+    from glass_ml.tracking.versions import records_of
 
     root = worktree(arguments.project)
-    place = root if arguments.project else project_root()
-    store: Store | None = None
+    records: Records = records_of(root if arguments.project else project_root())
     try:
-        store = open_store(place) if store_exists(place) else None
-        graph = project_graph(root, store)
-    except StoreUnreachable as error:
+        graph = project_graph(root, records)
+    except RecordsAway as error:
         print(f"without its records: {error}", file=sys.stderr)
-        store = None
-        graph = project_graph(root, store)
-    keys = find_data(graph, root, arguments.data) if arguments.data else find_model(graph, root, arguments.model, store)
-    graph = graph.descendants(keys)
+        records = Records()
+        graph = project_graph(root, records)
+    keys = (
+        find_data(graph, root, arguments.data) if arguments.data else find_model(graph, root, arguments.model, records)
+    )
+    graph = descendants(graph, keys)
     _draw(graph, arguments.graph)
     if arguments.json:
-        document = {"of": keys, "registry": store.uri if store else None, "graph": graph.as_dict()}
+        document = {"of": keys, "registry": records.uri, "graph": as_dict(graph)}
         print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
         return 0
-    print("\n".join(graph.tree(keys)))
-    counts = {
-        kind: sum(n.kind == kind for k, n in graph.nodes.items() if k not in keys)
-        for kind in ("model", "sweep", "structures")
-    }
+    print("\n".join(tree(graph, keys)))
     words = {"model": "model", "sweep": "sweep", "structures": "structure file"}
-    print(
-        ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for kind, word in words.items() if (n := counts[kind]))
-        or "nothing descends from it"
-    )
+    kinds = [node["kind"] for key, node in graph.nodes.items() if key not in keys]
+    counts = [f"{n} {word}{'s' if n > 1 else ''}" for kind, word in words.items() if (n := kinds.count(kind))]
+    print(", ".join(counts) or "nothing descends from it")
     return 0
 
 
 def _draw(graph: Any, path: Path | None) -> None:
     if path:
-        from glass_ml.provenance.graph_figure import draw_graph
+        from glass_ml.provenance.graph import draw_graph
 
         draw_graph(graph, path)
         print(f"drawn: {path}", file=sys.stderr)
 
 
-def _print_lineage(record: dict[str, Any]) -> None:
-    dirty = " + uncommitted changes" if record["git_dirty"] else ""
+def _print_lineage(lineage: Any) -> None:
+    from glass_ml.provenance.lineage import canonical_json
+
+    dirty = " + uncommitted changes" if lineage.git_dirty else ""
     lines = {
-        "system": record["system"],
-        "model": f"{record['model_uri'] or record['model_name']}  sha256 {record['model_sha256']}",
-        "data": f"{record['data_path']}  md5 {record['data_md5'] or 'not recorded'}",
-        "target": f"sha256 {record['target_sha256']}",
-        "code": f"glass_ml {record['glass_ml_version']}, commit {record['git_commit']}{dirty}",
-        "seed": f"{record['seed']} (torch {record['torch_version']} on {record['device']})",
-        "params": record["params"],
+        "system": lineage.system,
+        "model": f"{lineage.model_uri or lineage.model_name}  sha256 {lineage.model_sha256}",
+        "data": f"{lineage.data_path}  md5 {lineage.data_md5 or 'not recorded'}",
+        "target": f"sha256 {lineage.target_sha256}",
+        "code": f"glass_ml {lineage.glass_ml_version}, commit {lineage.git_commit}{dirty}",
+        "seed": f"{lineage.seed} (torch {lineage.torch_version} on {lineage.device})",
+        "params": canonical_json(lineage.params),
+        **{f"measurement {m.label}": f"{m.kind}, {m.use}, {m.file}" for m in lineage.measurements},
     }
-    try:
-        for entry in json.loads(record["measurements"]):
-            lines[f"measurement {entry['name']}"] = f"{entry['kind']}, {entry['use']}, {entry['file']}"
-    except (ValueError, TypeError, KeyError):
-        lines["measurements"] = record["measurements"]
     print(table(lines.items()), end="\n\n")
 
 

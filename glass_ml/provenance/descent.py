@@ -5,60 +5,66 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import networkx as nx
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
-from glass_ml.provenance.data import content_md5, entries_md5
-from glass_ml.provenance.dvc_store import cached, folders_named, listing, model_history
-from glass_ml.provenance.graph import Graph
-from glass_ml.provenance.lineage import MODEL_FILES, Lineage, checkpoint_sha256, model_sha256
-from glass_ml.provenance.results import find_files, lineages_of
-from glass_ml.tracking.inversions import IDENTITY
-from glass_ml.tracking.model_places import is_checkpoint
-from glass_ml.tracking.reach import reached
-from glass_ml.tracking.registry import aliases, registered_version, resolve_model, versions
-from glass_ml.tracking.store import Store
+from glass_ml.provenance.data import cached, content_md5, entries_md5, folders_named, listing, model_history
+from glass_ml.provenance.graph import add, title
+from glass_ml.provenance.lineage import Lineage, Measured
+from glass_ml.provenance.models import (
+    CARD,
+    MODEL_FILES,
+    WEIGHTS,
+    Records,
+    RegisteredModel,
+    checkpoint_sha256,
+    is_checkpoint,
+    model_sha256,
+)
+from glass_ml.provenance.project import find_files
+from glass_ml.provenance.verify import lineages_of
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-CARD, WEIGHTS = MODEL_FILES
 SHORTEST = 6
 """Digits of a checksum that name it at least."""
 
 
-def project_graph(root: Path, store: Store | None) -> Graph:
+def project_graph(root: Path, records: Records) -> nx.DiGraph:
     """Everything that is known to have been made of something else.
 
     Args:
         root: the project; structure files anywhere below it count.
-        store: its registry; None leaves out what only the records know.
+        records: its registry.
 
     Raises:
-        StoreUnreachable: the store does not answer.
+        RecordsAway: the registry does not answer.
     """
-    graph, checkpoints = Graph(), list(_checkpoints(root))
-    weights = {one.weights: one.sha256 for one in reversed(checkpoints)}
-    if store:
-        with reached(store.uri):
-            _add_records(graph, store, weights)
-    for one in checkpoints:
-        key = graph.add("model", one.sha256, one.name)
-        _add_data(graph, one.data_path, one.data_md5, key)
+    graph, checkpoints = nx.DiGraph(), list(_checkpoints(root))
+    weights = {checksum: model.sha256 for checksum, model in reversed(checkpoints)}
+    for version in records.models():
+        _add_model(graph, version)
+    for result in records.results():
+        key = add(graph, result.kind, result.identity, result.name, **result.facts)
+        _add_measurements(graph, result.measurements, key, weights)
+        reader = key  # a sweep has read its data itself; those of an inversion are of its model
+        if result.model:
+            made_by = _add_model(graph, result.model)
+            graph.add_edge(made_by, key)
+            reader = made_by if result.kind == "structures" else key
+        _add_data(graph, result.data_path, result.data_md5, reader)
+    for _, model in checkpoints:
+        _add_model(graph, model)
     for file in find_files(root, suffix=".extxyz"):
-        found = list(lineages_of(file))
-        if found:
-            key = graph.add("structures", sha256_file(file), file.relative_to(root).as_posix())
+        if found := list(lineages_of(file)):
+            key = add(graph, "structures", sha256_file(file), file.relative_to(root).as_posix())
             for lineage in found:
                 add_lineage(graph, lineage, key, weights)
     return graph
 
 
-def add_lineage(graph: Graph, lineage: Lineage, structures: str, weights: dict[str, str] | None = None) -> None:
+def add_lineage(graph: nx.DiGraph, lineage: Lineage, structures: str, weights: dict[str, str] | None = None) -> None:
     """Add what a lineage says that structures were made of.
 
     Args:
@@ -67,87 +73,39 @@ def add_lineage(graph: Graph, lineage: Lineage, structures: str, weights: dict[s
         structures: their key.
         weights: SHA-256 of the weights of surrogates -> `model_sha256`, where these are known.
     """
-    model = graph.add("model", lineage.model_sha256, lineage.model_uri or lineage.model_name)
+    model = add(graph, "model", lineage.model_sha256, lineage.model_uri or lineage.model_name)
     _add_data(graph, lineage.data_path, lineage.data_md5, model)
-    graph.link(model, structures)
+    graph.add_edge(model, structures)
     _add_measurements(graph, lineage.measurements, structures, weights or {})
-    graph.nodes[structures].facts.setdefault("seed", str(lineage.seed))
+    graph.nodes[structures]["facts"].setdefault("seed", str(lineage.seed))
 
 
-def _add_data(graph: Graph, path: str, md5: str, result: str) -> None:
+def _add_model(graph: nx.DiGraph, model: RegisteredModel) -> str:
+    key = add(graph, "model", model.sha256, model.uri, **model.facts)
+    _add_data(graph, model.data_path, model.data_md5, key)
+    return key
+
+
+def _add_data(graph: nx.DiGraph, path: str, md5: str, result: str) -> None:
     if md5:
-        graph.link(graph.add("data", md5, path), result)
+        graph.add_edge(add(graph, "data", md5, path), result)
 
 
-def _add_measurements(graph: Graph, text: str, structures: str, weights: dict[str, str]) -> None:
-    try:
-        entries = [(e["file"], e["sha256"], e["kind"]) for e in json.loads(text)]
-    except (ValueError, TypeError, KeyError):  # longer than a tag of MLflow: the file says it
-        return
-    for file, sha256, kind in entries:
-        if sha256 in weights:
-            graph.link(graph.add("model", weights[sha256]), structures)
+def _add_measurements(
+    graph: nx.DiGraph, measurements: Iterable[Measured], structures: str, weights: dict[str, str]
+) -> None:
+    for m in measurements:
+        if m.sha256 in weights:
+            graph.add_edge(add(graph, "model", weights[m.sha256]), structures)
         else:
-            graph.link(graph.add("measurement", sha256, file, measured=kind), structures)
+            graph.add_edge(add(graph, "measurement", m.sha256, m.file, measured=m.kind), structures)
 
 
-def _add_records(graph: Graph, store: Store, weights: dict[str, str]) -> None:
-    holders: dict[str, dict[str, int]] = {}
-    for version in versions(store):
-        tags, name = version.tags, version.name
-        held = [a for a, v in holders.setdefault(name, aliases(store, name)).items() if v == int(version.version)]
-        uri, since = f"models:/{name}/{version.version}", _time(version.creation_timestamp)
-        model = graph.add("model", tags["model_sha256"], uri, alias=" and ".join(sorted(held)), registered=since)
-        _add_data(graph, tags.get("data_path", ""), tags.get("data_md5", ""), model)
-    for run in _runs(store, ("inversions", "tuning")):
-        tags, since = run.data.tags, _time(run.info.start_time)
-        named = {"run": f"'{run.info.run_name}'", "recorded": since}
-        if IDENTITY in tags:
-            key = graph.add("structures", tags[IDENTITY], "", **named)
-            _add_measurements(graph, tags.get("measurements", ""), key, weights)
-        else:
-            trials = str(int(run.data.metrics.get("trials", 0))) if "trials" in run.data.metrics else ""
-            key = graph.add("sweep", tags["study"], run.info.run_name, trials=trials, recorded=since)
-        reader = key  # a sweep has read its data itself; those of an inversion are of its model
-        if "model_sha256" in tags:
-            model = graph.add("model", tags["model_sha256"], tags.get("model_uri", ""))
-            graph.link(model, key)
-            reader = model if IDENTITY in tags else key
-        _add_data(graph, tags.get("data_path", ""), tags.get("data_md5", ""), reader)
+def _checkpoints(root: Path) -> Iterator[tuple[str, RegisteredModel]]:
+    """Models of the project and those in DVC's caches, behind the checksum of their weights.
 
-
-def _runs(store: Store, experiments: Iterable[str]) -> Iterator[Run]:
-    """Finished inversions and sweeps."""
-    for experiment in experiments:
-        token = None
-        while True:
-            page = store.client.search_runs(
-                [store.experiments[experiment]], "attributes.status = 'FINISHED'", max_results=5000,
-                order_by=["attributes.start_time ASC"], page_token=token,
-            )  # fmt: skip
-            yield from (run for run in page if IDENTITY in run.data.tags or "study" in run.data.tags)
-            token = page.token
-            if not token:
-                break
-
-
-def _time(milliseconds: int | None) -> str:
-    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-@dataclass(frozen=True)
-class _Checkpoint:
-    """A model on disk, by its checksums, and what its card says of its data."""
-
-    name: str
-    sha256: str
-    weights: str
-    data_path: str
-    data_md5: str
-
-
-def _checkpoints(root: Path) -> Iterator[_Checkpoint]:
-    """Models of the project and those in DVC's caches; of one with a damaged card the data are not known."""
+    Of one with a damaged card the data are not known.
+    """
     places = [
         (f"models/{folder.name}", folder / CARD, folder / WEIGHTS)
         for folder in sorted((root / "models").glob("*"))
@@ -164,10 +122,10 @@ def _checkpoints(root: Path) -> Iterator[_Checkpoint]:
         with suppress(ValueError, AttributeError):
             known = json.loads(card.read_text(encoding="utf-8"))
             path, md5 = str(known.get("data_path", "")), str(known.get("data_md5", ""))
-        yield _Checkpoint(name, checkpoint_sha256(*sums), sums[1], path, md5)
+        yield sums[1], RegisteredModel(checkpoint_sha256(*sums), name, path, md5)
 
 
-def find_data(graph: Graph, root: Path, text: str) -> list[str]:
+def find_data(graph: nx.DiGraph, root: Path, text: str) -> list[str]:
     """Keys of the data that a path or a checksum stands for.
 
     Args:
@@ -188,11 +146,11 @@ def find_data(graph: Graph, root: Path, text: str) -> list[str]:
     found = found or [key for checksum in sums for key in _parts(graph, root, checksum)]
     if found:
         return found
-    known = sorted(f"{n.title} ({n.identity[:12]})" for n in graph.nodes.values() if n.kind == "data")
+    known = sorted(f"{title(n)} ({n['identity'][:12]})" for n in graph.nodes.values() if n["kind"] == "data")
     raise InputError(f"nothing here was made of data '{text}'", mend=f"known: {', '.join(known) or 'none'}")
 
 
-def find_model(graph: Graph, root: Path, text: str, store: Store | None) -> list[str]:
+def find_model(graph: nx.DiGraph, root: Path, text: str, records: Records) -> list[str]:
     """Keys of the model that a registry's URI, a folder, a system or a checksum stands for.
 
     A URI or folder stands for what is there now; a name that only the records know, for all that have had it.
@@ -201,7 +159,7 @@ def find_model(graph: Graph, root: Path, text: str, store: Store | None) -> list
         graph: of the project.
         root: the project.
         text: how it is called.
-        store: its registry, if there is one.
+        records: its registry.
 
     Raises:
         InputError: there is no such model.
@@ -209,30 +167,35 @@ def find_model(graph: Graph, root: Path, text: str, store: Store | None) -> list
     if found := _matching(graph, ("model",), text):
         return found
     try:
-        if text.startswith("models:") and store:
-            identity = registered_version(text, store).tags["model_sha256"]
-        else:
-            places = [place for place in (root / text, root / "models" / text) if is_checkpoint(place)]
-            identity = model_sha256(places[0] if places else resolve_model(text, store=store).folder)
+        identity = records.find(text) if text.startswith("models:") else _identity(root, text)
     except InputError:
-        if found := [key for key, node in graph.nodes.items() if node.kind == "model" and text in node.names]:
+        if found := [key for key, n in graph.nodes.items() if n["kind"] == "model" and text in n["names"]]:
             return found
         raise
-    return [graph.add("model", identity, text)]
+    return [add(graph, "model", identity, text)]
 
 
-def _matching(graph: Graph, kinds: Iterable[str], checksum: str) -> list[str]:
+def _identity(root: Path, text: str) -> str:
+    places = [root / text, Path(text), root / "models" / text]
+    for place in places:
+        if is_checkpoint(place):
+            return model_sha256(place)
+    mend = "run 'dvc pull' or 'glass-ml train', or see 'glass-ml models list'"
+    raise InputError(f"no prior '{text}'", str(places[-1]), mend)
+
+
+def _matching(graph: nx.DiGraph, kinds: Iterable[str], checksum: str) -> list[str]:
     digits = checksum.removesuffix(".dir")
     if len(digits) < SHORTEST:
         return []
-    found = [k for k, node in graph.nodes.items() if node.kind in kinds and node.identity.startswith(digits)]
+    found = [k for k, n in graph.nodes.items() if n["kind"] in kinds and n["identity"].startswith(digits)]
     if len(found) > 1:
         several = ", ".join(key.partition(":")[2] for key in found)
         raise InputError(f"'{checksum}' stands for several: {several}", mend="give more digits")
     return found
 
 
-def _parts(graph: Graph, root: Path, digits: str) -> list[str]:
+def _parts(graph: nx.DiGraph, root: Path, digits: str) -> list[str]:
     """Keys of the folders and files that are known, inside the folders of these digits, as DVC's caches list them."""
     found: dict[str, None] = {}
     for md5 in folders_named(root, digits.removesuffix(".dir")) if len(digits) >= SHORTEST else ():

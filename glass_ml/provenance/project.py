@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import glass_ml
 
 PACKAGE = Path(glass_ml.__file__).resolve().parent
 UNKNOWN = "unknown"
+COMMIT = re.compile("[0-9a-f]{40}")
+"""How commits are named to git: whatever else a record says of one never reaches it."""
 CONFIGURATION = ("*.py", "*.yaml", "*.yml", "*.toml", "*.dvc", "constraints.txt")
 """Tracked files whose uncommitted changes make a run dirty: inputs only, as DVC rewrites `dvc.lock` while it runs."""
 
@@ -57,8 +60,31 @@ def project_root(start: Path | str | None = None) -> Path:
     return Path(named).resolve() if named and start is None else worktree(start)
 
 
+STORAGE = {"data", "dvc-store", "mlruns", "prepared", "training", "wandb"}
+"""Folders of a project that hold no results."""
+
+
+def find_files(root: Path, names: Collection[str] = (), suffix: str = "") -> Iterator[Path]:
+    """Files below a folder with one of these names or this ending, in a fixed order.
+
+    Hidden folders, virtual environments and what the project stores are left out.
+    """
+    for place, folders, files in os.walk(root):
+        here = Path(place)
+        hidden = STORAGE if here == root else set()
+        folders[:] = sorted(
+            f for f in folders if f not in hidden and not f.startswith(".") and not (here / f / "pyvenv.cfg").exists()
+        )
+        for file in sorted(files):
+            if not file.startswith(".") and (file in names or (suffix and file.endswith(suffix))):
+                yield here / file
+
+
 def git(root: Path, *arguments: str) -> bytes | None:
-    """Standard output of a git command in `root`; None where it fails or git is absent."""
+    """Standard output of a git command in `root`; None where it fails or git is absent.
+
+    Revisions and paths among the arguments stand behind "--" or "--end-of-options".
+    """
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(
@@ -71,7 +97,8 @@ def git(root: Path, *arguments: str) -> bytes | None:
 
 def commit_exists(root: Path, commit: str) -> bool:
     """Whether the repository around `root` has this commit."""
-    return git(root, "cat-file", "-e", f"{commit}^{{commit}}") is not None
+    whole = COMMIT.fullmatch(commit) is not None
+    return whole and git(root, "cat-file", "-e", "--end-of-options", f"{commit}^{{commit}}") is not None
 
 
 def _source(path: str) -> bool:
@@ -94,9 +121,9 @@ def code_sha256_at(root: Path, commit: str) -> str | None:
     """`code_sha256` of the package as committed in the repository around `root`; None where it is not there."""
     prefix = package_in_repository(root)
     top = git(root, "rev-parse", "--show-toplevel")
-    if top is None:
+    if top is None or not COMMIT.fullmatch(commit):
         return None
-    archive = git(Path(top.decode().strip()), "archive", "--format=tar", commit, prefix)
+    archive = git(Path(top.decode().strip()), "archive", "--format=tar", "--end-of-options", commit, prefix)
     if archive is None:
         return None
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -118,7 +145,7 @@ def code_identity(root: Path | str | None = None) -> CodeIdentity:
     """Commit of the working tree at `root` (default: around the current folder), and hash of the running code."""
     root = worktree(root)
     code = code_sha256()
-    head = git(root, "rev-parse", "--verify", "HEAD^{commit}")
+    head = git(root, "rev-parse", "--verify", "--end-of-options", "HEAD^{commit}")
     if head is None:
         return CodeIdentity(UNKNOWN, True, code)
     commit = head.decode().strip()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,15 +19,26 @@ from ase import Atoms
 from ase.geometry import find_mic
 
 from glass_ml.errors import InputError
-from glass_ml.files import write_text
-from glass_ml.observables.surrogate_files import WEIGHTS
-from glass_ml.provenance.lineage import Lineage, Stamp, read_stamp, structure_sha256
-from glass_ml.provenance.project import PACKAGE, code_sha256, code_sha256_at, git, package_in_repository, worktree
+from glass_ml.files import sha256_text, write_text
+from glass_ml.provenance.data import MD5
+from glass_ml.provenance.lineage import Lineage, Stamp, canonical_json, lineage_sha256, read_stamp, structure_sha256
+from glass_ml.provenance.models import WEIGHTS, Records
+from glass_ml.provenance.project import (
+    COMMIT,
+    PACKAGE,
+    UNKNOWN,
+    code_sha256,
+    code_sha256_at,
+    git,
+    package_in_repository,
+    worktree,
+)
 from glass_ml.provenance.recall import recall_file, recall_model, recall_target
 from glass_ml.structures.io import read_frames
 
 STRUCTURES, TARGET = "structures.extxyz", "target.yaml"
 SETTINGS = ("sampling", "n_structures", "n_atoms")
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -72,24 +83,30 @@ class Reproduction:
 
 
 def reproduce(
-    path: Path | str, *, project: Path | str | None = None, out: Path | str | None = None
+    path: Path | str,
+    *,
+    project: Path | str | None = None,
+    out: Path | str | None = None,
+    records: Records | None = None,
 ) -> list[Reproduction]:
     """Make the structures of a file again.
 
     The recorded commit is checked out in a temporary worktree, which goes afterwards; model, target and measurements
     are found by their checksums, here or in the history of DVC; the settings are those of the lineage. Nothing is
-    recorded in MLflow.
+    recorded in MLflow. A record whose own checksum does not fit, or in which a checksum or commit is none, is refused
+    before anything runs.
 
     Args:
         path: structure file with lineage; a single frame of an ensemble will do.
         project: the project (default: the one around the current folder).
         out: keep what is made in this folder, each lineage in a folder of its own if there are several.
+        records: the project's registry, which may know model and target.
 
     Returns:
         One reproduction for every lineage in the file.
 
     Raises:
-        InputError: a frame carries no lineage, or something that it names is nowhere.
+        InputError: a frame carries no lineage or a damaged one, or something that it names is nowhere.
     """
     path, root = Path(path), worktree(project)
     frames = read_frames(path)
@@ -103,7 +120,8 @@ def reproduce(
             folder = Path(out or Path(scratch) / "again")
             folder = folder / str(number) if len(groups) > 1 else folder
             highest = max(stamps[frame].replica for frame in members)
-            code = _make(lineage, root, path.resolve().parent, Path(scratch), folder, highest)
+            source = (root, path.resolve().parent, records or Records())
+            code = _make(lineage, *source, Path(scratch), folder, highest)
             made = _stamps(folder / STRUCTURES, again := read_frames(folder / STRUCTURES))
             by_replica = {found.replica: again[frame] for frame, found in made.items()}
             compared = [_compare(frame, frames[frame], stamps[frame].replica, by_replica) for frame in members]
@@ -117,31 +135,54 @@ def _stamps(path: Path, frames: Sequence[Atoms]) -> dict[int, Stamp]:
     for frame, atoms in enumerate(frames):
         try:
             found[frame] = read_stamp(atoms)
+            _trust(found[frame])
         except InputError as error:
             mend = "only structures of an inversion can be made again"
-            raise InputError(error.what, f"{path}: frame {frame}", mend) from None
+            raise InputError(error.what, f"{path}: frame {frame}", error.mend or mend) from None
     return found
 
 
-def _make(lineage: Lineage, root: Path, beside: Path, scratch: Path, out: Path, highest: int) -> str:
+def _trust(stamp: Stamp) -> None:
+    """See that a record is whole, and that what may reach git, DVC or a file's name is a checksum.
+
+    Raises:
+        InputError: it is not, or does not.
+    """
+    lineage = stamp.lineage
+    fits = lineage_sha256(stamp) == stamp.lineage_sha256
+    if not fits or sha256_text(canonical_json(lineage.params)) != lineage.params_sha256:
+        raise InputError("the lineage is not as it was written: its checksum does not fit")
+    if lineage.git_commit != UNKNOWN and not COMMIT.fullmatch(lineage.git_commit):
+        raise InputError("the recorded git commit is none: 40 hexadecimal digits name one")
+    if lineage.data_md5 and not MD5.fullmatch(lineage.data_md5):
+        raise InputError("the recorded md5 of the data is none")
+    sums = {name: getattr(lineage, name) for name in ("code_sha256", "model_sha256", "target_sha256")}
+    for name, text in {**sums, **{f"sha256 of {m.label}": m.sha256 for m in lineage.measurements}}.items():
+        if not SHA256.fullmatch(text):
+            raise InputError(f"the recorded {name} is no checksum: it has 64 hexadecimal digits")
+
+
+def _make(lineage: Lineage, root: Path, beside: Path, records: Records, scratch: Path, out: Path, highest: int) -> str:
     """Invert once more, by the recorded code; returns where that was found."""
-    params = json.loads(lineage.params)
+    params = lineage.params
     if set(params) != set(SETTINGS):
         mend = "structures of 'glass-ml invert' can"
         raise InputError(f"these structures of {lineage.system} cannot be made again alone", "params", mend)
     if (out / STRUCTURES).exists():
         raise InputError("holds structures already", str(out), "choose another --out")
-    model = recall_model(lineage, root, scratch / "models")
-    target = _target(lineage, root, beside, scratch)
+    sampling, count, n_atoms = (params[name] for name in SETTINGS)
+    if not (isinstance(sampling, dict) and isinstance(count, int) and isinstance(n_atoms, int)):
+        raise InputError("the recorded settings are not those of an inversion", "params", "")
+    model = recall_model(lineage, root, scratch / "models", records)
+    target = _target(lineage, root, beside, records, scratch)
     # A replica depends on its own number, and on those that are computed in one batch with it.
-    sampling, count = params["sampling"], int(params["n_structures"])
     if sampling.get("fit") != "ensemble":  # which is one batch
         batch = int(sampling.get("batch", 1))
         count = min(count, batch * (highest // batch + 1))
     with _code(lineage, root, scratch / "code") as (source, where):
         home = scratch / "project"
         home.mkdir()
-        recipe = {"target": {"reference": ""}, "sampling": params["sampling"]}
+        recipe = {"target": {"reference": ""}, "sampling": sampling}
         # Older code had the recipes of all systems in params.yaml.
         own_file = (source / PACKAGE.name / "simulation" / "materials.py").is_file()
         systems: Any = [lineage.system] if own_file else {lineage.system: recipe}
@@ -150,7 +191,7 @@ def _make(lineage: Lineage, root: Path, beside: Path, scratch: Path, out: Path, 
         write_text(home / "dvc.yaml", "stages: {}\n")
         command = [
             sys.executable, "-m", "glass_ml.cli.main", "invert", str(target), "--model", str(model.resolve()),
-            "-n", str(count), "--atoms", str(params["n_atoms"]), "--seed", str(lineage.seed),
+            "-n", str(count), "--atoms", str(n_atoms), "--seed", str(lineage.seed),
             "--out", str(out.resolve()), "--no-track", "--json",
         ]  # fmt: skip
         environment = {k: v for k, v in os.environ.items() if k not in ("DVC_ROOT", "DVC_STAGE")}
@@ -171,12 +212,12 @@ def _code(lineage: Lineage, root: Path, folder: Path) -> Iterator[tuple[Path, st
     commit = lineage.git_commit
     if code_sha256_at(root, commit) == lineage.code_sha256:
         prefix = Path(package_in_repository(root)).parent
-        if git(root, "worktree", "add", "--detach", "--force", str(folder), commit) is None:
+        if git(root, "worktree", "add", "--detach", "--force", "--", str(folder), commit) is None:
             raise InputError("git cannot check this commit out", commit[:12], "'git worktree list' may say why")
         try:
             yield folder / prefix, f"commit {commit[:12]}"
         finally:
-            git(root, "worktree", "remove", "--force", str(folder))
+            git(root, "worktree", "remove", "--force", "--", str(folder))
             git(root, "worktree", "prune")
     elif code_sha256() == lineage.code_sha256:
         yield PACKAGE.parent, "the code here"
@@ -186,22 +227,25 @@ def _code(lineage: Lineage, root: Path, folder: Path) -> Iterator[tuple[Path, st
         raise InputError(what, str(root), "name the project with its history by --project")
 
 
-def _target(lineage: Lineage, root: Path, beside: Path, scratch: Path) -> Path:
-    """The recorded target with every file that it names in one folder; in it the files have their bare names."""
+def _target(lineage: Lineage, root: Path, beside: Path, records: Records, scratch: Path) -> Path:
+    """The recorded target in a folder of its own; every file that it names is the recorded one, by its full path."""
     folder = scratch / "target"
     folder.mkdir()
-    content: dict[str, Any] = yaml.safe_load(recall_target(lineage, root, beside, scratch).read_bytes())
-    recorded = {entry["name"]: entry for entry in json.loads(lineage.measurements)}
+    found = recall_target(lineage, root, beside, scratch, records)
+    content: dict[str, Any] = yaml.safe_load(found.read_bytes())
+    recorded = {(m.name, m.role): m for m in lineage.measurements}
     for entry in content["measurements"]:
         name = str(entry.get("name") or (Path(entry["file"]).stem if "file" in entry else entry["kind"]))
-        for key, role in (("file", name), ("table", f"{name}: scattering table"), ("surrogate", f"{name}: surrogate")):
-            known = recorded.get(role)
+        for key, role in (("file", "data"), ("table", "scattering table"), ("surrogate", "surrogate")):
+            known = recorded.get((name, role))
+            if known is None and key in entry:
+                raise InputError(f"the lineage does not name the {key} of measurement '{name}'", str(found))
             if known is None or (key == "file" and "file" not in entry):
                 continue
-            file = recall_file(known["file"], known["sha256"], lineage, root, beside, scratch)
+            file = recall_file(known.file, known.sha256, lineage, root, beside, scratch)
             if file is None:
                 mend = "put the file beside the structures"
-                raise InputError(f"the recorded file of measurement '{role}' is nowhere", known["file"], mend)
+                raise InputError(f"the recorded file of measurement '{known.label}' is nowhere", known.file, mend)
             entry[key] = str((file.parent if file.name == WEIGHTS else file).resolve())
     write_text(folder / TARGET, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return folder / TARGET
@@ -220,6 +264,6 @@ def _differences(lineage: Lineage, again: Lineage) -> list[str]:
     """What could explain a difference, and what would be one."""
     fields = ("code_sha256", "model_sha256", "seed", "torch_version", "device")
     pairs = [(name, getattr(lineage, name), getattr(again, name)) for name in fields]
-    then, now = (json.loads(record.params)["sampling"] for record in (lineage, again))
+    then, now = (record.params["sampling"] for record in (lineage, again))
     pairs += [(f"sampling.{k}", then.get(k), now.get(k)) for k in sorted({*then, *now})]
     return [f"{name} is {new}, was {old}" for name, old, new in pairs if old != new]

@@ -6,29 +6,31 @@ and differs. "not verified": there is nothing here to compare with; that is neve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from itertools import groupby
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
 
 from ase import Atoms
+from ase.io.extxyz import key_val_str_to_dict
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
-from glass_ml.provenance.data import content_md5, folder_entries, recorded_data
-from glass_ml.provenance.dvc_store import listing
+from glass_ml.provenance.data import content_md5, folder_entries, listing, recorded_data
 from glass_ml.provenance.lineage import (
-    MODEL_FILES,
     PREFIX,
     Lineage,
     Stamp,
+    canonical_json,
     lineage_sha256,
-    model_sha256,
+    load_lineage,
+    read_lineage,
     read_stamp,
     structure_sha256,
 )
+from glass_ml.provenance.models import MODEL_FILES, Records, is_checkpoint, model_sha256
 from glass_ml.provenance.project import (
     PACKAGE,
     UNKNOWN,
@@ -39,9 +41,6 @@ from glass_ml.provenance.project import (
     worktree,
 )
 from glass_ml.structures.io import read_frames
-from glass_ml.tracking.model_places import is_checkpoint, version_places
-from glass_ml.tracking.registry import find_version, versions
-from glass_ml.tracking.store import open_store, store_exists
 
 OK: Literal["ok"] = "ok"
 CHANGED: Literal["changed"] = "changed"
@@ -72,12 +71,13 @@ def find_project(path: Path | str) -> Path | None:
     return next((root for root in map(worktree, places) if is_project(root)), None)
 
 
-def verify(path: Path | str, project: Path | str | None = None) -> list[Check]:
+def verify(path: Path | str, project: Path | str | None = None, records: Records | None = None) -> list[Check]:
     """Check every frame of a structure file, and everything that its lineage names.
 
     Args:
         path: structures that `invert` has written, or a copy of them.
         project: where models, data, measurements and code are looked for (default: `find_project`).
+        records: its registry, which may know where a model is.
 
     Raises:
         InputError: the file cannot be read, or no frame carries a lineage.
@@ -107,7 +107,7 @@ def verify(path: Path | str, project: Path | str | None = None) -> list[Check]:
     order = sorted(stamps, key=lambda k: repr(stamps[k].lineage))
     for _, group in groupby(order, key=lambda k: stamps[k].lineage):
         members = tuple(group)
-        shared = _shared(stamps[members[0]].lineage, root, Path(path).resolve().parent)
+        shared = _shared(stamps[members[0]].lineage, root, Path(path).resolve().parent, records or Records())
         checks += [Check(*finding, members) for finding in shared]
     return checks
 
@@ -136,25 +136,24 @@ def _duplicates(frames: list[Atoms], stamps: dict[int, Stamp]) -> Iterator[Check
 Finding = tuple[str, Literal["ok", "changed", "not verified"], str]
 
 
-def _shared(lineage: Lineage, root: Path | None, beside: Path) -> Iterator[Finding]:
-    record = beside / "lineage.json"
-    if record.is_file():
-        same = _json(record) == asdict(lineage)
+def _shared(lineage: Lineage, root: Path | None, beside: Path, records: Records) -> Iterator[Finding]:
+    if (beside / "lineage.json").is_file():
+        same = _recorded(beside) == lineage
         yield "lineage.json", OK if same else CHANGED, "the same record" if same else "differs from the frames' lineage"
-    same = sha256_text(lineage.params) == lineage.params_sha256
+    same = sha256_text(canonical_json(lineage.params)) == lineage.params_sha256
     yield "params", OK if same else CHANGED, lineage.params_sha256[:12] if same else "not the recorded checksum"
     yield "seed", OK, str(lineage.seed)
     yield _target(lineage, root, beside)
     yield from _measurements(lineage, root, beside)
-    yield _model(lineage, root)
+    yield _model(lineage, root, records)
     yield _data(lineage, root)
     yield from _code(lineage, root)
 
 
-def _json(path: Path) -> object:
+def _recorded(folder: Path) -> Lineage | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return load_lineage(folder)
+    except InputError:
         return None
 
 
@@ -171,29 +170,19 @@ def _target(lineage: Lineage, root: Path | None, beside: Path) -> Finding:
     name, wanted = "target", lineage.target_sha256
     if (beside / "target.yaml").is_file():
         return _file(name, wanted, [beside / "target.yaml"])
-    folders = {(root or beside) / file.parent for _, file, _ in _entries(lineage) or ()}
+    folders = {(root or beside) / Path(m.file).parent for m in lineage.measurements}
     found = [f for folder in sorted(folders) for f in sorted(folder.glob("*.y*ml")) if sha256_file(f) == wanted]
     return (name, OK, str(found[0])) if found else (name, NOT_VERIFIED, "no such file here")
 
 
-def _entries(lineage: Lineage) -> list[tuple[str, Path, str]] | None:
-    try:
-        return [(e["name"], Path(e["file"]), e["sha256"]) for e in json.loads(lineage.measurements)]
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
 def _measurements(lineage: Lineage, root: Path | None, beside: Path) -> Iterator[Finding]:
-    entries = _entries(lineage)
-    if entries is None:
-        yield "measurements", CHANGED, "the list of measurements cannot be read"
-        return
-    for name, file, wanted in entries:
+    for m in lineage.measurements:
+        file = Path(m.file)
         recorded = [file] if file.is_absolute() else [root / file] if root else []
-        yield _file(f"measurement {name}", wanted, [*recorded, beside / file.name, PACKAGE.parent / file])
+        yield _file(f"measurement {m.label}", m.sha256, [*recorded, beside / file.name, PACKAGE.parent / file])
 
 
-def _model(lineage: Lineage, root: Path | None) -> Finding:
+def _model(lineage: Lineage, root: Path | None, records: Records) -> Finding:
     name, wanted = "model", lineage.model_sha256
     if root is None:
         return name, NOT_VERIFIED, "no project here"
@@ -202,22 +191,22 @@ def _model(lineage: Lineage, root: Path | None) -> Finding:
     places = [p for p in dict.fromkeys([*named, root / "models" / lineage.system]) if is_checkpoint(p)]
     intact = [p for p in places if model_sha256(p) == wanted]
     other = [p for p in places if p not in intact]
-    if (registered or other or not intact) and store_exists(root):
+    if registered or other or not intact:
         try:
-            store = open_store(root)
+            # A registered version in the place of the recorded one is another model, not a damaged one.
+            known = {model.sha256 for model in records.models()}
+            other = [p for p in other if model_sha256(p) not in known]
+            for number, place in enumerate(records.places(wanted)):
+                if number and intact:
+                    break
+                if is_checkpoint(place) and place not in places:
+                    same = model_sha256(place) == wanted
+                    if same or (
+                        records.folder and place.is_relative_to(records.folder)
+                    ):  # others may be of another project
+                        (intact if same else other).append(place)
         except InputError as error:
             return name, CHANGED if other else NOT_VERIFIED, f"the registry cannot be read: {error.what}"
-        # A registered version in the place of the recorded one is another model, not a damaged one.
-        known = {v.tags["model_sha256"] for v in versions(store)}
-        other = [p for p in other if model_sha256(p) not in known]
-        version = find_version(store, None, wanted)
-        for number, place in enumerate(version_places(store, version) if version else ()):
-            if number and intact:
-                break
-            if is_checkpoint(place) and place not in places:
-                same = model_sha256(place) == wanted
-                if same or place.is_relative_to(store.folder):  # others may be of another project
-                    (intact if same else other).append(place)
     if other:
         return name, CHANGED, "; ".join(_difference(p, intact) for p in other)
     if intact:
@@ -286,11 +275,37 @@ def _code(lineage: Lineage, root: Path | None) -> Iterator[Finding]:
 
 
 def lineages(path: Path | str) -> list[Lineage]:
-    """The different lineages in a structure file, in the order of its frames; broken ones are left out."""
+    """The different lineages in a structure file of any format, in its order; broken ones are left out."""
     found: dict[Lineage, None] = {}
     for atoms in read_frames(path):
-        try:
-            found.setdefault(read_stamp(atoms).lineage)
-        except InputError:
-            continue
+        with suppress(InputError):
+            found.setdefault(read_lineage(atoms))
     return list(found)
+
+
+def lineages_of(path: Path) -> Iterator[Lineage]:
+    """The different lineages of an extended-XYZ file, in the order of its frames; broken ones are left out.
+
+    Only the comment lines are understood, so that thousands of files are read in no time. Frames of other origin give
+    none, and a damaged file ends where the damage is.
+    """
+    seen: set[Lineage] = set()
+    try:
+        with path.open(encoding="utf-8") as stream:
+            while count := stream.readline().strip():
+                comment = stream.readline()
+                next(islice(stream, int(count) - 1, int(count)), None)  # past the atoms
+                if PREFIX not in comment:
+                    continue
+                with suppress(InputError):
+                    lineage = read_lineage(Atoms(info=key_val_str_to_dict(comment)))
+                    if lineage not in seen:
+                        seen.add(lineage)
+                        yield lineage
+    except (OSError, ValueError):
+        return
+
+
+def lineage_of(path: Path) -> Lineage | None:
+    """The lineage of a structure file, as its first frame with one carries it; None for structures of other origin."""
+    return next(lineages_of(path), None)

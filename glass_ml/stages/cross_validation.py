@@ -17,7 +17,7 @@ from glass_ml.observables.fields import described
 from glass_ml.observables.kinds import find_kind
 from glass_ml.stages.invert import invert
 from glass_ml.stages.sync import record
-from glass_ml.tracking.cross_validation import RESULT
+from glass_ml.tracking.inversions import RESULT
 from glass_ml.tracking.runs import clean_name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,14 @@ from glass_ml.analysis.comparison import compare, floor
 from glass_ml.analysis.ensemble import Anatomy, describe, summary
 from glass_ml.analysis.verdict import verdict
 from glass_ml.config import build
-from glass_ml.files import sha256_file, write_json
+from glass_ml.files import read_json, sha256_file, write_json
 from glass_ml.measurements.target import load_target
+from glass_ml.provenance.lineage import load_lineage
 from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.originality import originality
 from glass_ml.stages.outputs import compare_with_target, measurement_metrics
 from glass_ml.stages.sync import record
 from glass_ml.structures.io import from_atoms, read_frames, read_structures
-from glass_ml.tracking.headline import load
-from glass_ml.tracking.inversions import load_lineage
 
 
 def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: bool = True) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
     folder = Path(folder)
     lineage = load_lineage(folder)
     structures = read_structures(folder / "structures.extxyz")
-    sampling = build(SamplingConfig, json.loads(lineage.params)["sampling"], f"{folder / 'lineage.json'}: params")
+    sampling = build(SamplingConfig, lineage.params["sampling"], f"{folder / 'lineage.json'}: params")
     target = load_target(folder / "target.yaml", beside=True)
     anatomy = Anatomy.of(structures)
     result: dict[str, Any] = {
@@ -56,8 +54,9 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
         if len(chosen) > 1:
             result["reference_floor"] = summary(floor(against))
     result |= originality(structures, lineage, independent)
-    known = {key: value for key, value in load(folder / "metrics.json").items() if key == "references"}
-    result["verdict"] = verdict({**result, **known}).headline
+    made = folder / "metrics.json"
+    references = read_json(made).get("references") if made.is_file() else None
+    result["verdict"] = verdict({**result, "references": references}).headline
     result = rounded(result)
     write_json(folder / "evaluation.json", result)
     if track:

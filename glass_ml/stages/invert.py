@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -34,7 +33,7 @@ from glass_ml.stages.sync import record
 from glass_ml.structures.packing import atom_counts, random_packing
 from glass_ml.structures.random import generator
 from glass_ml.tracking.registry import resolve_model
-from glass_ml.tracking.store import preload
+from glass_ml.tracking.runs import preload
 
 
 def invert(
@@ -92,7 +91,9 @@ def invert(
         model=resolved.folder,
         model_uri=resolved.uri,
         model_name=resolved.name,
+        model_sha256=resolved.sha256,
         target=target.path,
+        target_sha256=target.sha256,
         measurements=measurement_entries(target),
         params=params,
         seed=seed,
@@ -174,5 +175,5 @@ def _check_folder(out: Path) -> None:
 def _identity(lineage: Lineage) -> str:
     # What fixes the result: code, model, data, settings. Where things lie, and git's view of them, do not.
     fixed = (lineage.code_sha256, lineage.model_sha256, lineage.target_sha256, lineage.params_sha256, lineage.seed)
-    hashes = [entry["sha256"] for entry in json.loads(lineage.measurements)]
+    hashes = [m.sha256 for m in lineage.measurements]
     return sha256_text(canonical_json([*fixed, *hashes, lineage.torch_version]))

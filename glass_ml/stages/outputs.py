@@ -20,7 +20,7 @@ from glass_ml.measurements.comparison import Comparison
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.observables.surrogate_files import WEIGHTS
-from glass_ml.provenance.lineage import Lineage, measurement_entry, stamp, write_lineage
+from glass_ml.provenance.lineage import Lineage, Measured, load_lineage, measurement_entry, stamp, write_lineage
 from glass_ml.provenance.project import worktree
 from glass_ml.sampling.constraints import MinimumDistance, too_close
 from glass_ml.sampling.protocols import Denoiser
@@ -43,10 +43,10 @@ def compare_with_target(target: Target, structures: Structures, sampling: Sampli
         return build_likelihood(target, structures, ensemble=sampling.fit == "ensemble").compare(structures)
 
 
-def measurement_entries(target: Target) -> list[dict[str, str]]:
+def measurement_entries(target: Target) -> list[Measured]:
     """What the lineage keeps of every file that a target's measurements rest on."""
     return [
-        measurement_entry(m.name if f.role == "data" else f"{m.name}: {f.role}", m.kind, m.use, f.path, sha256=f.sha256)
+        measurement_entry(m.name, m.kind, m.use, f.path, role=f.role, sha256=f.sha256)
         for m in target.measurements
         for f in m.files
     ]
@@ -78,12 +78,11 @@ def check_copies(target: Target, out: Path) -> None:
 def _left_behind(out: Path) -> set[str]:
     """Checksums of what an earlier inversion has copied into `out`; none where it lies beside its own data."""
     try:
-        lineage = json.loads((out / "lineage.json").read_text(encoding="utf-8"))
-        entries = json.loads(lineage["measurements"])
-        own = any((worktree() / entry["file"]).resolve().is_relative_to(out.resolve()) for entry in entries)
-        return set() if own else {lineage["target_sha256"], *(entry["sha256"] for entry in entries)}
-    except (OSError, ValueError, KeyError, TypeError):
+        lineage = load_lineage(out)
+    except InputError:
         return set()
+    own = any((worktree() / m.file).resolve().is_relative_to(out.resolve()) for m in lineage.measurements)
+    return set() if own else {lineage.target_sha256, *(m.sha256 for m in lineage.measurements)}
 
 
 def _content(copy: Path) -> str:

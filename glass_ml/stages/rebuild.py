@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,19 +10,19 @@ from pathlib import Path
 from typing import Literal
 
 from glass_ml.errors import InputError
-from glass_ml.provenance.data import content_md5
-from glass_ml.provenance.dvc_store import fetch_model, made_here, model_history
-from glass_ml.provenance.project import worktree
-from glass_ml.provenance.results import find_files, lineage_of
+from glass_ml.files import read_json
+from glass_ml.provenance.data import content_md5, fetch_model, made_here, model_history
+from glass_ml.provenance.models import is_checkpoint
+from glass_ml.provenance.project import find_files, worktree
+from glass_ml.provenance.verify import lineage_of
 from glass_ml.stages.cross_validation import parent_metrics
-from glass_ml.tracking.cross_validation import RESULT, log_cross_validation
 from glass_ml.tracking.evaluations import FILE as EVALUATION
-from glass_ml.tracking.evaluations import evidence, read_evaluation
-from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
-from glass_ml.tracking.model_places import is_checkpoint
+from glass_ml.tracking.evaluations import evidence
+from glass_ml.tracking.inversions import FILES, RESULT, log_cross_validation, log_evaluation, log_inversion
 from glass_ml.tracking.reach import reached
-from glass_ml.tracking.registry import aliases, register_prior, versions
+from glass_ml.tracking.registry import register_prior
 from glass_ml.tracking.store import Store, open_store
+from glass_ml.tracking.versions import aliases, versions
 
 UNKNOWABLE = (
     "promotions and their history, times and the curves of trainings were only in the database: promote again what is "
@@ -92,26 +91,22 @@ def _register(folder: Path, system: str, tags: dict[str, str], store: Store) -> 
 
 
 def _results(place: Path, store: Store) -> Iterator[Rebuilt]:
+    def evaluation(file: Path) -> str:
+        return log_evaluation(file.parent, evidence(read_json(file)), store=store)
+
+    def cross_validation(file: Path) -> str:
+        return log_cross_validation(file.parent, parent_metrics(read_json(file)), store=store)
+
     recorders: dict[str, tuple[str, Callable[[Path], str]]] = {
         FILES[0]: ("inversion", lambda file: log_inversion(file.parent, lineage_of(file), store=store)),
-        EVALUATION: (
-            "evaluation",
-            lambda f: log_evaluation(f.parent, evidence(read_evaluation(f.parent)), store=store),
-        ),
-        RESULT: ("cross-validation", lambda f: log_cross_validation(f.parent, parent_metrics(_json(f)), store=store)),
+        EVALUATION: ("evaluation", evaluation),
+        RESULT: ("cross-validation", cross_validation),
     }
     for name, (kind, recorder) in recorders.items():
         for file in find_files(place, (name,)):
             if name != RESULT and lineage_of(file.parent / FILES[0]) is None:
                 continue  # structures of other origin
             yield _attempt(kind, str(file), partial(recorder, file))
-
-
-def _json(file: Path) -> dict:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"unreadable: {error}", str(file)) from None
 
 
 def _attempt(kind: str, source: str, recorder: Callable[[], str]) -> Rebuilt:

@@ -26,7 +26,7 @@ from glass_ml.files import sha256_text, write_json, write_text
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.provenance.lineage import canonical_json, make_lineage, model_sha256, stamp
+from glass_ml.provenance.lineage import canonical_json, make_lineage, stamp
 from glass_ml.provenance.project import code_identity
 from glass_ml.sampling.protocols import Denoiser
 from glass_ml.settings.recipe import StudyConfig, system_config
@@ -79,7 +79,7 @@ def complementarity(system: str, *, progress: bool = True) -> dict[str, Any]:
     target = load_target(target_file)
     model = resolve_model(None, system)
     sampling = replace(config.sampling, schedule=replace(config.sampling.schedule, steps=study.steps))
-    fixed = (code_identity().code_sha256, model_sha256(model.folder), target.sha256)
+    fixed = (code_identity().code_sha256, model.sha256, target.sha256)
     key = sha256_text(canonical_json([*fixed, as_mapping(sampling), as_mapping(study)]))
     with start_run(
         stage="study", system=system, name=f"complementarity {system}", params=as_mapping(study), key=key
@@ -192,7 +192,9 @@ def _keep(
         model=model.folder,
         model_uri=model.uri,
         model_name=model.name,
+        model_sha256=model.sha256,
         target=target.path,
+        target_sha256=target.sha256,
         measurements=measurement_entries(target),
         params={
             "sampling": as_mapping(sampling),

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from glass_ml.errors import InputError, without_passwords
-from glass_ml.files import sha256_file
-from glass_ml.tracking.cross_validation import log_cross_validation
-from glass_ml.tracking.evaluations import evidence, read_evaluation
-from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
+from glass_ml.files import read_json, sha256_file
+from glass_ml.tracking.evaluations import FILE as EVALUATION
+from glass_ml.tracking.evaluations import evidence
+from glass_ml.tracking.inversions import FILES, log_cross_validation, log_evaluation, log_inversion
 from glass_ml.tracking.outbox import Entry, folder_at, keep, pending, place_of
 from glass_ml.tracking.reach import StoreUnreachable, reached
 from glass_ml.tracking.store import tracking_uri
@@ -23,7 +23,7 @@ def _inversion(folder: Path, payload: dict[str, Any]) -> None:
 
 
 def _evaluation(folder: Path, payload: dict[str, Any]) -> None:
-    log_evaluation(folder, evidence(read_evaluation(folder)), target=payload.get("target"))  # the latest one
+    log_evaluation(folder, evidence(read_json(folder / EVALUATION)), target=payload.get("target"))  # the latest one
 
 
 def _cross_validation(folder: Path, payload: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from glass_ml.files import sha256_file, sha256_text
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.dataset import StructureFile
 from glass_ml.provenance.data import data_identity
-from glass_ml.provenance.lineage import canonical_json, model_sha256
+from glass_ml.provenance.lineage import canonical_json
 from glass_ml.provenance.project import PACKAGE, code_sha256
 from glass_ml.sampling.schedules import noise_levels
 from glass_ml.settings.overrides import dotted, value_of, with_settings
@@ -117,7 +117,7 @@ def _sampling_plan(system: str, trials: int | None, workers: int | None, storage
     model = resolve_model(None, system)
     folder = FOLDER / system
     items = make_items(system, config.study, tuning.targets, tuning.seeds, folder / "targets", f"{where}.targets")
-    identity = model_sha256(model.folder)
+    identity = model.sha256
     fixed = as_mapping(replace(tuning, winner="", trials=0, workers=0, prior=None, finals=Finals()))
     data = [_references(system, tuning.targets), _tables(items)]
     content = [identity, data, fixed, as_mapping(base), as_mapping(config.study)]

@@ -6,10 +6,8 @@ the checksums of target, measured files and reference structures say which numbe
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glass_ml.analysis.comparison import LEAST
@@ -59,20 +57,6 @@ def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def read_evaluation(folder: Path) -> dict[str, Any]:
-    """The `evaluation.json` of an inversion.
-
-    Raises:
-        InputError: there is none, or it cannot be read.
-    """
-    file = folder / FILE
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"unreadable: {error}", str(file), "run 'glass-ml evaluate' again") from None
-    return content
-
-
 def evaluations(tags: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """The evaluations in a version's tags: target -> name -> number."""
     found: dict[str, dict[str, float]] = {}
@@ -101,7 +85,7 @@ def origin(lineage: Lineage, run_id: str, reference_sha256: str | None) -> dict[
         run_id: its run.
         reference_sha256: checksum of the file of reference structures, if there is one.
     """
-    measured = sorted(entry["sha256"] for entry in json.loads(lineage.measurements))
+    measured = sorted(m.sha256 for m in lineage.measurements)
     said = {RUN: run_id, DATA[0]: lineage.target_sha256, DATA[1]: sha256_text(canonical_json(measured))}
     return said if reference_sha256 is None else {**said, REFERENCE: reference_sha256}
 

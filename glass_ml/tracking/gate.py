@@ -12,9 +12,8 @@ from glass_ml.analysis.comparison import LEAST
 from glass_ml.provenance.project import UNKNOWN
 from glass_ml.settings.platform import GateConfig
 from glass_ml.tracking.evaluations import data_apart, evaluations, number, same_reference, unrecorded
-from glass_ml.tracking.model_places import read_card, version_folder
-from glass_ml.tracking.registry import model_type
 from glass_ml.tracking.store import Store
+from glass_ml.tracking.versions import model_type, read_card, version_folder
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

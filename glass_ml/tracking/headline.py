@@ -5,7 +5,6 @@ The names and units are those of docs/mlflow.md. They say the same of every mate
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from glass_ml.analysis.references import References
 from glass_ml.analysis.verdict import QUESTIONS, verdict
 from glass_ml.observables.kinds import has_role
-from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.runs import Run
+from glass_ml.tracking.store import NOTE
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -120,8 +119,3 @@ def inversion_note(metrics: Mapping[str, Any]) -> str:
         lines += [f"- {s.text}" for s in judged.about(question)]
     lines += ["", "The whole answer, with the structures in 3D: artifact `report.html`; figures in `figures/`."]
     return "\n".join(lines)
-
-
-def load(path: Path) -> dict[str, Any]:
-    """The content of a metrics file; nothing where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

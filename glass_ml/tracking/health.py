@@ -18,15 +18,13 @@ from typing import Literal
 from glass_ml import __version__
 from glass_ml.errors import InputError, without_passwords
 from glass_ml.provenance.data import content_md5, recorded_data
-from glass_ml.provenance.lineage import model_sha256
+from glass_ml.provenance.models import is_checkpoint, model_sha256
 from glass_ml.provenance.project import UNKNOWN, code_identity, is_project, worktree
-from glass_ml.tracking.inversions import IDENTITY
-from glass_ml.tracking.model_places import is_checkpoint, version_folder
 from glass_ml.tracking.outbox import pending
 from glass_ml.tracking.reach import database
-from glass_ml.tracking.registry import versions
 from glass_ml.tracking.runs import reap
 from glass_ml.tracking.store import open_store, store_exists, tracking_uri
+from glass_ml.tracking.versions import IDENTITY, version_folder, versions
 
 Status = Literal["ok", "note", "wrong"]
 
@@ -53,26 +51,15 @@ def examine(root: Path | str | None = None) -> list[Finding]:
         root: the project (default: around the current folder).
     """
     root = worktree(root)
-    parts: list[Callable[[Path], Iterator[Finding]]] = [
-        _python,
-        _torch,
-        _lammps,
-        _git,
-        _dvc,
-        _data,
-        _models,
-        _outbox,
-        _store,
-    ]
+    parts: tuple[Callable[[Path], Iterator[Finding]], ...]
+    parts = _python, _torch, _lammps, _git, _dvc, _data, _models, _outbox, _store
     findings = []
     for part in parts:
         try:
             findings += list(part(root))
         except Exception as error:  # a doctor must get to the end whatever is broken
-            name = part.__name__.strip("_")
-            findings.append(
-                Finding(name, "wrong", f"{type(error).__name__}: {' '.join(without_passwords(str(error)).split())}")
-            )
+            text = " ".join(without_passwords(f"{type(error).__name__}: {error}").split())
+            findings.append(Finding(part.__name__.strip("_"), "wrong", text))
     return findings
 
 

@@ -27,14 +27,12 @@ from glass_ml.config import build, read_yaml
 from glass_ml.errors import InputError, without_passwords
 from glass_ml.provenance.project import project_root, worktree
 from glass_ml.settings.platform import TrackingConfig
-from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.reach import gone, knock
+from glass_ml.tracking.store import NOTE, Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
-
-    from glass_ml.tracking.store import Store
 
 FOLDER = "wandb"
 PROJECT = "glass_ml"

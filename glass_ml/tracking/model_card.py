@@ -1,15 +1,26 @@
-"""The model card of a version, as Markdown: what it is, what made it, how good it is, and what it is not for."""
+"""What is known of a registered version: as plain data, and as its model card, Markdown by `model_card.md.jinja`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ase.data import chemical_symbols
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from glass_ml.errors import InputError
+from glass_ml.tracking.store import Store
+from glass_ml.tracking.versions import LINEAGE_TAGS, aliases, read_card, version_folder
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 CARD_FILE = "MODEL_CARD.md"
 SHOWN = ("r_factor", "reference.angle.rmse", "reference.coordination.emd", "reference.rings.emd", "copies.mean")
 """Numbers of an evaluation that a card shows; the rest is in the tags."""
+MARKS = re.compile(r"([\\`*\[\]|])")
 
 
 def card_text(card: Mapping[str, Any], tags: Mapping[str, str]) -> str:
@@ -19,40 +30,24 @@ def card_text(card: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         card: the content of its `model.json`, of a prior or of a surrogate.
         tags: those of its version in the registry: lineage and evaluations.
     """
-    surrogate = "absorber" in card
-    elements = [chemical_symbols[z] for z in card["elements"]]
-    what = _surrogate_facts(card) if surrogate else _prior_facts(card)
-    low, high = card["density_range"]
-    unit = "g/cm³" if surrogate else "atoms/Å³"
-    facts = {
-        "elements": ", ".join(elements),
-        f"densities of the training data, {unit}": f"{low:.4g} to {high:.4g}",
-        **what,
-        "training": ", ".join(f"{key} {value}" for key, value in sorted(card.get("training", {}).items())),
-        "training data": f"{tags.get('data_path', '')}, md5 {tags.get('data_md5') or 'not recorded'} (DVC)",
-        "code": f"glass_ml {tags.get('glass_ml_version', '')}, commit {tags.get('git_commit', '')[:12]}"
-        + {"True": ", with uncommitted changes", "False": ""}.get(tags.get("git_dirty", ""), ""),
-        "sha256 of its files": tags.get("model_sha256", ""),
-    }
-    if "origin" in tags:
-        facts["origin"] = tags["origin"]
-    title = f"XANES of {card['system']}" if surrogate else f"Structures of {card['system']}"
-    known = [(name, fact) for name, fact in facts.items() if fact]
-    lines = [f"# {title}", "", _purpose(card, elements), "", *_table(("", ""), known)]
-    lines += _fold_errors(card) if surrogate else _losses(card)
-    lines += [
-        "",
-        "## Evaluations",
-        "",
-        *_evaluations(tags),
-        *_promotions(tags),
-        "",
-        "## Limits",
-        "",
-        *_limits(card, elements),
-        "",
-    ]
-    return "\n".join(lines)
+    pages = Environment(loader=PackageLoader("glass_ml.tracking", ""), finalize=_plain, trim_blocks=True)
+    evaluations = (k.removeprefix("evaluation/") for k in tags if k.startswith("evaluation/") and k.endswith(SHOWN))
+    return pages.get_template("model_card.md.jinja").render(
+        card=card,
+        tags={name: tags.get(name, "") for name in (*LINEAGE_TAGS, "origin")},
+        symbols=chemical_symbols,
+        elements=", ".join(chemical_symbols[z] for z in card["elements"]),
+        evaluations=[(name, tags[f"evaluation/{name}"]) for name in sorted(evaluations)],
+        promotions=[(k.removeprefix("promoted/"), tags[k]) for k in sorted(tags) if k.startswith("promoted/")],
+    )
+
+
+def _plain(value: Any) -> str:
+    """A value as a text of one line that Markdown and HTML show as it is; what the template itself says stays."""
+    if isinstance(value, Markup):
+        return value
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return MARKS.sub(r"\\\1", text)
 
 
 def page_text(text: str) -> str:
@@ -60,83 +55,44 @@ def page_text(text: str) -> str:
     return text.replace(" | ", " | &emsp;")
 
 
-def _purpose(card: Mapping[str, Any], elements: Sequence[str]) -> str:
-    if "absorber" in card:
-        absorber = chemical_symbols[card["absorber"]]
-        return (
-            f"Predicts the {absorber} {card.get('edge', 'K')} near edge of each {absorber} atom from its surroundings."
-        )
-    return (
-        f"A denoiser that has learned what structures of {', '.join(elements)} look like; `glass-ml invert` steers it "
-        "by measured spectra."
-    )
+def describe(store: Store, version: ModelVersion) -> dict[str, Any]:
+    """A version as plain data: identity, lineage, metrics and evaluations, where its files are, and who holds it."""
+    tags = version.tags
+    folder = version_folder(store, version)
 
+    def part(prefix: str) -> dict[str, str]:
+        return {k.removeprefix(f"{prefix}/"): v for k, v in sorted(tags.items()) if k.startswith(f"{prefix}/")}
 
-def _prior_facts(card: Mapping[str, Any]) -> dict[str, str]:
-    shortest = (f"{chemical_symbols[a]}-{chemical_symbols[b]} {r:g}" for a, b, r in card.get("shortest", ()))
     return {
-        "noise levels, Å": f"{card['sigma_min']:g} to {card['sigma_max']:g}",
-        "shortest distances in the training data, Å": ", ".join(shortest),
-        "network": f"{card['architecture']}; " + ", ".join(f"{k} {v}" for k, v in sorted(card["network"].items())),
+        "name": version.name,
+        "version": int(version.version),
+        "uri": f"models:/{version.name}/{version.version}",
+        "aliases": sorted(a for a, v in aliases(store, version.name).items() if v == int(version.version)),
+        "created": version.creation_timestamp,
+        "run_id": version.run_id,
+        "folder": str(folder) if folder else None,
+        **{key: tags.get(key, "") for key in LINEAGE_TAGS},
+        "origin": tags.get("origin", ""),
+        "metrics": part("metric"),
+        "evaluation": part("evaluation"),
+        "promoted": part("promoted"),
     }
 
 
-def _surrogate_facts(card: Mapping[str, Any]) -> dict[str, str]:
-    size = {k: v for k, v in card["surrogate"].items() if not isinstance(v, Mapping)}
-    return {
-        "data": f"{card['structures']} structures, {card['atoms']} spectra of {len(card['energies'])} points",
-        "energies": f"{card['energies'][0]:g} to {card['energies'][-1]:g} ({card['axis']})",
-        "network": f"{card['architecture']}; " + ", ".join(f"{k} {v}" for k, v in sorted(size.items())),
-    }
+def version_card(store: Store, version: ModelVersion) -> str:
+    """The model card of a version as it is now, Markdown.
+
+    Raises:
+        InputError: its files are gone or changed.
+    """
+    folder = version_folder(store, version)
+    if folder is None:
+        place = f"{version.name} version {version.version}"
+        raise InputError("its files are gone or changed", place, "'dvc pull', or train it again")
+    return card_text(read_card(folder), version.tags)
 
 
-def _losses(card: Mapping[str, Any]) -> list[str]:
-    rows = ((f"{float(sigma):g}", f"{loss:.3f}") for sigma, loss in card["held_out_loss"].items())
-    head = "On structures that it has not seen; 1 is nothing learned, and below 0.1 Å vibrations set a floor."
-    return ["", "## Held-out loss", "", head, "", *_table(("noise, Å", "loss"), rows)]
-
-
-def _fold_errors(card: Mapping[str, Any]) -> list[str]:
-    names = ("atom_rmse", "atom_spread", "cell_rmse", "cell_spread")
-    rows = [
-        (fold, *(f"{errors[name]:.4f}" if name in errors else "" for name in names))
-        for fold, errors in card["held_out"].items()
-    ]
-    head = "Root mean square errors on groups that its networks had not seen, beside the spread of the data."
-    columns = ("held out", "per atom", "spread", "per cell", "spread")
-    return ["", "## Held-out errors", "", head, "", *_table(columns, rows)]
-
-
-def _evaluations(tags: Mapping[str, str]) -> list[str]:
-    found = sorted(
-        (key.removeprefix("evaluation/"), value)
-        for key, value in tags.items()
-        if key.startswith("evaluation/") and key.endswith(SHOWN)
-    )
-    if not found:
-        return ["None recorded: `glass-ml evaluate DIR --reference FILE` adds one."]
-    return _table(("target and number", "value"), found)
-
-
-def _promotions(tags: Mapping[str, str]) -> list[str]:
-    found = [(key.removeprefix("promoted/"), text) for key, text in sorted(tags.items()) if key.startswith("promoted/")]
-    return ["", "## Promotions", "", *(f"- **{alias}**: {text}" for alias, text in found)] if found else []
-
-
-def _limits(card: Mapping[str, Any], elements: Sequence[str]) -> list[str]:
-    if "absorber" in card:
-        return [
-            f"- It knows {', '.join(elements)} alone; structures with other elements are refused.",
-            "- Its energies are those of the calculations it learned from; no absolute edge position is predicted.",
-            "- Far from its training data it says so (`outside`), and its error bar is the spread of its members.",
-        ]
-    return [
-        f"- It knows {', '.join(elements)} alone; targets with other elements are refused.",
-        "- It has learned cheap, quickly quenched structures: without data it draws those, not the material.",
-        "- Outside the densities above it extrapolates.",
-    ]
-
-
-def _table(head: Sequence[str], rows: Any) -> list[str]:
-    body = [f"| {' | '.join(map(str, row))} |" for row in rows]
-    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *body]
+def refresh_card(store: Store, name: str, number: int | str) -> None:
+    """Make the card the description that the page of a version shows."""
+    version = store.client.get_model_version(name, str(number))
+    store.client.update_model_version(name, str(number), page_text(version_card(store, version)))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glass_ml.errors import InputError
+from glass_ml.provenance.models import RecordsAway
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 KNOCK = 10.0
@@ -15,7 +16,7 @@ KNOCK = 10.0
 PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
-class StoreUnreachable(InputError):
+class StoreUnreachable(RecordsAway):
     """The tracking server, or the database behind the store, does not answer."""
 
 

@@ -1,4 +1,4 @@
-"""The registry of models, priors and surrogates: registering, finding and describing their versions."""
+"""Registering models, priors and surrogates, and finding the one that is asked for."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 from glass_ml import __version__
 from glass_ml.errors import InputError
-from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATOM
-from glass_ml.provenance.data import DataIdentity
-from glass_ml.provenance.dvc_store import made_here
-from glass_ml.provenance.lineage import MODEL_FILES, model_sha256
+from glass_ml.provenance.data import DataIdentity, made_here
+from glass_ml.provenance.models import CARD, MODEL_FILES, model_sha256
 from glass_ml.provenance.project import UNKNOWN, code_identity, worktree
 from glass_ml.tracking.headline import log_model_page, name_after
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.model_card import CARD_FILE, card_text, page_text
-from glass_ml.tracking.model_places import read_card, version_folder
 from glass_ml.tracking.reach import reached
 from glass_ml.tracking.runs import Run, flatten, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
+from glass_ml.tracking.versions import (
+    CODE_TAGS,
+    DIRTY,
+    find_version,
+    model_type,
+    read_card,
+    registered_version,
+    version_folder,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -32,9 +38,6 @@ if TYPE_CHECKING:
 NAME_PREFIX = "glass-"
 SERVED = {"prior": "served", "surrogate": "served_surrogate"}
 """Type of a model -> the module of this room that MLflow runs to serve it."""
-DIRTY = "git_dirty"
-CODE_TAGS = ("git_commit", DIRTY, "code_sha256")
-LINEAGE_TAGS = ("system", "elements", "model_sha256", "data_path", "data_md5", *CODE_TAGS, "glass_ml_version")
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class Registered:
         version: its number.
         created: false where this content had been registered before.
         run_id: the run it belongs to.
+        sha256: its `model_sha256`.
     """
 
     name: str
     version: int
     created: bool
     run_id: str
+    sha256: str
 
     @property
     def uri(self) -> str:
@@ -65,12 +70,14 @@ class ResolvedModel:
 
     Attributes:
         folder: the checkpoint folder.
+        sha256: `model_sha256` of the folder, which has been read for it once.
         uri: what to record: `models:/name/version`, or the folder, relative to the project where it lies in it.
         name: registered name, or what it would be.
         version: version in the registry; None for a folder.
     """
 
     folder: Path
+    sha256: str
     uri: str
     name: str
     version: int | None
@@ -132,7 +139,7 @@ def register_prior(
             if run is not None and "model_version" not in store.client.get_run(run.id).data.tags:
                 log_model_page(run, folder, card)
                 name_after(run, found)
-            return Registered(name, int(found.version), False, str(found.run_id))
+            return Registered(name, int(found.version), False, str(found.run_id), identity)
         own = start_run(
             stage="register", system=system, name=f"{model_type(card)} {system}", store=store, params=shown, data=data,
             key=identity, live=False,
@@ -145,7 +152,7 @@ def register_prior(
             name_after(record, version)
     if run is None:
         mirror(store, record.id)
-    return Registered(name, int(version.version), True, record.id)
+    return Registered(name, int(version.version), True, record.id, identity)
 
 
 def _made_by(folder: Path, run: Run | None, store: Store) -> dict[str, str]:
@@ -250,61 +257,6 @@ def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, t
     return model.model_id
 
 
-def model_type(card: Mapping[str, Any]) -> str:
-    """What the model of a card is: "prior" or "surrogate"."""
-    return "surrogate" if card.get("architecture") == SPECTRA_PER_ATOM else "prior"
-
-
-def versions(store: Store, name: str | None = None) -> list[ModelVersion]:
-    """Versions of one model or of all, by name, newest first."""
-    if not set(name or "").isdisjoint("'\""):  # no name of ours has one, and the search would stumble
-        return []
-    found = store.client.search_model_versions(f"name = '{name}'" if name else None, max_results=10_000)
-    ours = [v for v in found if "model_sha256" in v.tags]
-    return sorted(ours, key=lambda v: (v.name, -int(v.version)))
-
-
-def aliases(store: Store, name: str) -> dict[str, int]:
-    """Alias -> version of a registered model."""
-    return {alias: int(version) for alias, version in store.client.get_registered_model(name).aliases.items()}
-
-
-def find_version(store: Store, name: str | None, identity: str) -> ModelVersion | None:
-    """The version with this content, of one model or of any."""
-    return next((v for v in versions(store, name) if v.tags["model_sha256"] == identity), None)
-
-
-def known_versions(store: Store, name: str) -> list[ModelVersion]:
-    """Versions of a model, newest first.
-
-    Raises:
-        InputError: no such model.
-    """
-    found = versions(store, name)
-    if not found:
-        names = ", ".join(sorted({v.name for v in versions(store)})) or "none yet"
-        raise InputError(f"no registered model '{name}'", mend=f"registered: {names}") from None
-    return found
-
-
-def get_version(store: Store, name: str, which: str | int) -> ModelVersion:
-    """A version by its number or alias.
-
-    Raises:
-        InputError: no such model, version or alias.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        if str(which).isdigit():
-            return store.client.get_model_version(name, str(which))
-        return store.client.get_model_version_by_alias(name, str(which))
-    except MlflowException:
-        known = known_versions(store, name)
-        have = ", ".join([str(v.version) for v in reversed(known)] + [f"@{alias}" for alias in aliases(store, name)])
-        raise InputError(f"no version or alias '{which}' of {name}", mend=f"there are {have}") from None
-
-
 def resolve_model(model: str | Path | None, system: str | None = None, store: Store | None = None) -> ResolvedModel:
     """The checkpoint folder that a URI, a folder or a system's name stands for.
 
@@ -322,14 +274,14 @@ def resolve_model(model: str | Path | None, system: str | None = None, store: St
         return _resolve_registered(text, store or open_store())
     root = worktree()
     places = [root / "models" / text] if model is None else [Path(text), root / text, root / "models" / text]
-    folder = next((p for p in places if (p / MODEL_FILES[0]).is_file()), None)
+    folder = next((p for p in places if (p / CARD).is_file()), None)
     if folder is None:
         raise InputError(
             f"no prior '{text}'", str(places[-1]), "run 'dvc pull' or 'glass-ml train', or see 'glass-ml models list'"
         )
     folder = folder.resolve()
     uri = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
-    return ResolvedModel(folder, uri, NAME_PREFIX + _card_system(folder), None)
+    return ResolvedModel(folder, model_sha256(folder), uri, NAME_PREFIX + _card_system(folder), None)
 
 
 def _card_system(folder: Path) -> str:
@@ -337,20 +289,6 @@ def _card_system(folder: Path) -> str:
         return str(read_card(folder)["system"])
     except (OSError, ValueError, KeyError, TypeError):
         return folder.name  # whoever loads the prior says what is wrong with it
-
-
-def registered_version(uri: str, store: Store) -> ModelVersion:
-    """The version that a `models:/` URI stands for.
-
-    Raises:
-        InputError: it is no such URI, or there is no such model, version or alias.
-    """
-    path = uri.removeprefix("models:").lstrip("/")
-    name, _, which = path.partition("@") if "@" in path else path.partition("/")
-    if not name or not which:
-        raise InputError(f"'{uri}' is not a model URI", mend="write models:/NAME@ALIAS or models:/NAME/VERSION")
-    with reached(store.uri):
-        return get_version(store, name, which)
 
 
 def _resolve_registered(uri: str, store: Store) -> ResolvedModel:
@@ -363,4 +301,5 @@ def _resolve_registered(uri: str, store: Store) -> ResolvedModel:
             uri,
             "'dvc pull' or train again, or choose another with 'glass-ml models list'",
         )
-    return ResolvedModel(folder, f"models:/{version.name}/{version.version}", version.name, int(version.version))
+    shown, identity = f"models:/{version.name}/{version.version}", version.tags["model_sha256"]
+    return ResolvedModel(folder, identity, shown, version.name, int(version.version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import importlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,10 +24,17 @@ from glass_ml.provenance.data import DataIdentity
 from glass_ml.provenance.project import code_identity
 from glass_ml.tracking.mirror import PARENT, mirror_mode, mirrored
 from glass_ml.tracking.reach import gone
-from glass_ml.tracking.store import Store, open_store
+from glass_ml.tracking.store import Store, open_store, silence
 
 EXPERIMENT_OF = {"train": "priors", "register": "priors", "invert": "inversions", "tune": "tuning", "study": "studies"}
 PROCESS, KEY = "glass_ml.process", "glass_ml.key"
+MODULES = (
+    "mlflow",
+    "mlflow.data.meta_dataset",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+)
+"""What recording imports, at once or when it is first asked for."""
 
 
 @dataclass(frozen=True)
@@ -302,3 +310,20 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def preload() -> None:
+    """Import MLflow beside other work: seconds that a process which waits for its workers need not spend later.
+
+    Raises:
+        InputError: the mirror that params.yaml asks for cannot be had: said before the work and not after it.
+    """
+    mirror_mode()
+    silence()
+
+    def load() -> None:
+        for module in MODULES:
+            with suppress(ImportError):  # in another release of MLflow they may lie elsewhere
+                importlib.import_module(module)
+
+    threading.Thread(target=load, daemon=True).start()

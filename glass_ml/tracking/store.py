@@ -1,4 +1,4 @@
-"""Where MLflow lives, and how it is opened: once, safely, without a word to the network.
+"""Where MLflow lives, how it is opened (once, safely, without a word to the network), and the experiments in it.
 
 The store is `mlruns/mlflow.db` (SQLite) with its files in `mlruns/artifacts`, both in the project's root;
 `MLFLOW_TRACKING_URI` names another one. MLflow is imported only here and below, when a store is opened.
@@ -6,14 +6,13 @@ The store is `mlruns/mlflow.db` (SQLite) with its files in `mlruns/artifacts`, b
 
 from __future__ import annotations
 
-import importlib
+import json
 import logging
 import os
 import sqlite3
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +22,6 @@ from filelock import FileLock
 
 from glass_ml.errors import InputError
 from glass_ml.provenance.project import project_root
-from glass_ml.tracking.experiments import EXPERIMENTS
-from glass_ml.tracking.mirror import mirror_mode
 from glass_ml.tracking.mutex import hold
 from glass_ml.tracking.reach import VARIABLE, database, knock, reached
 
@@ -51,13 +48,76 @@ LOCATIONS = (
     ("model_versions", "storage_location"),
 )
 """Columns in which MLflow keeps absolute paths."""
-MODULES = (
-    "mlflow",
-    "mlflow.data.meta_dataset",
-    "mlflow.store.model_registry.sqlalchemy_store",
-    "mlflow.store.tracking.sqlalchemy_store",
-)
-"""What recording imports, at once or when it is first asked for."""
+NOTE = "mlflow.note.content"
+"""Tag whose Markdown the page of a run or an experiment opens with."""
+
+VIEW = "headline"
+"""Key of the view that each experiment comes with: its runs, the headline metrics as columns."""
+
+VIEW_NAME = "Headline numbers"
+WORKFLOW = "workflowType=machine_learning"
+"""What an address of the page needs for the menu to be that of trainings and models, and not of chat programs."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment holds.
+
+    Attributes:
+        runs: what its runs are, Markdown.
+        metrics: those that compare its runs, most telling first.
+        tags: those that a person finds a run by.
+    """
+
+    runs: str
+    metrics: tuple[str, ...]
+    tags: tuple[str, ...]
+
+    def labels(self) -> dict[str, str]:
+        """The tags of the experiment: description and view."""
+        names = {f"tags.`{name}`": name for name in self.tags} | {f"metrics.`{name}`": name for name in self.metrics}
+        columns, widths = list(names), {column: max(110, 30 + 8 * len(name)) for column, name in names.items()}
+        state = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths}
+        view = {"name": VIEW_NAME, "createdAt": 0, "state": json.dumps(state)}
+        shown = ", ".join(f"`{name}`" for name in self.metrics)
+        note = f"{self.runs} Compare by {shown}: the columns of *Views*, *{VIEW_NAME}*."
+        return {NOTE: note, f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
+
+
+EXPERIMENTS = {
+    "priors": Experiment(
+        "Trainings of priors and surrogates, and models that were registered without one.",
+        ("loss.mean", "loss.0.12", "loss.0.25", "loss.0.40", "parameters", "steps"),
+        ("system", "model_version"),
+    ),
+    "inversions": Experiment(
+        "Ensembles of structures, each with its report. Runs below a run: of a cross-validation.",
+        (
+            "fit.r",
+            "held_out.r",
+            "realism.worst",
+            "realism.coordination",
+            "realism.angle_width",
+            "gr.rmse",
+            "angle.rmse",
+            "diversity",
+            "copied",
+            "network_calls",
+        ),
+        ("system", "model_version"),
+    ),
+    "tuning": Experiment(
+        "Sweeps, with the numbers of their winner, and below each its trials. Small numbers are better.",
+        ("held_out", "realism", "calls", "score", "held_out_loss"),
+        ("system", "winner", "state"),
+    ),
+    "studies": Experiment(
+        "Which measurements know most of a structure: a study, and below it the choices of measurements.",
+        ("gr.rmse", "angle.rmse", "coordination.emd", "rings.emd"),
+        ("system", "fitted"),
+    ),
+}
+"""Name -> what it holds; the order is that of the store."""
 
 
 @dataclass(frozen=True)
@@ -149,23 +209,6 @@ def silence() -> None:
         os.environ.setdefault(key, value)
     if "mlflow" in sys.modules:
         logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
-
-
-def preload() -> None:
-    """Import MLflow beside other work: seconds that a process which waits for its workers need not spend later.
-
-    Raises:
-        InputError: the mirror that params.yaml asks for cannot be had: said before the work and not after it.
-    """
-    mirror_mode()
-    silence()
-
-    def load() -> None:
-        for module in MODULES:
-            with suppress(ImportError):  # in another release of MLflow they may lie elsewhere
-                importlib.import_module(module)
-
-    threading.Thread(target=load, daemon=True).start()
 
 
 def open_store(root: Path | str | None = None) -> Store:

@@ -22,11 +22,10 @@ from glass_ml.errors import InputError
 from glass_ml.files import atomic_path, sha256_text, write_json
 from glass_ml.provenance.data import DataIdentity
 from glass_ml.provenance.lineage import canonical_json
-from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.outbox import entry_file, forget, keep, place_of
 from glass_ml.tracking.runs import KEY, PROCESS, Run, numbers, process_identity, start_run
-from glass_ml.tracking.store import Store, open_store
+from glass_ml.tracking.store import NOTE, Store, open_store
 from glass_ml.tuning.objective import items_of
 from glass_ml.tuning.results import FINALS, IMPORTANCE, PARETO, RESULT, final_values, sweep_note, trial_row
 from glass_ml.tuning.score import total

@@ -139,8 +139,8 @@ def test_a_setting_that_a_sweep_has_chosen(dvc):
 
 
 def test_the_prior_is_registered_once_by_all_of_them(dvc, copy):
-    from glass_ml.tracking.registry import versions
     from glass_ml.tracking.store import open_store
+    from glass_ml.tracking.versions import versions
 
     assert len(versions(open_store(dvc.root), "glass-a-Si")) == 1
 

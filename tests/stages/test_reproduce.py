@@ -13,10 +13,10 @@ from small_project import TARGET, git, write_material, write_small_prior, write_
 import glass_ml
 from glass_ml.cli.main import main
 from glass_ml.files import sha256_file
+from glass_ml.provenance.models import is_checkpoint
 from glass_ml.provenance.project import code_identity
 from glass_ml.provenance.recall import recall_file
 from glass_ml.structures.io import read_frames, write_frames
-from glass_ml.tracking.model_places import is_checkpoint
 
 RECIPE = """\
 target: {reference: none}
@@ -96,7 +96,7 @@ def test_a_frame_of_an_ensemble_that_was_fitted_together_with_restraints(project
 
 
 def test_weights_out_of_the_history_come_with_their_card(inverted, tmp_path):
-    from glass_ml.tracking.inversions import load_lineage
+    from glass_ml.provenance.lineage import load_lineage
 
     git(inverted, "add", "-f", "models/a-Si")
     git(inverted, "commit", "-q", "-m", "model")

@@ -10,7 +10,7 @@ from glass_ml.cli.main import main
 from glass_ml.tracking.inversions import log_evaluation
 from glass_ml.tracking.outbox import keep
 from glass_ml.tracking.promotion import promote
-from glass_ml.tracking.registry import get_version
+from glass_ml.tracking.versions import get_version
 
 NAME = "glass-a-Si"
 GOOD = {"reference.angle.rmse": 0.2, "reference.coordination.emd": 0.05, "copies.mean": 0.01, "held out.r_factor": 0.1}

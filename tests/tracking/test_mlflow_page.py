@@ -26,11 +26,10 @@ from glass_ml.analysis.references import reference_record
 from glass_ml.stages.evaluate import evaluate
 from glass_ml.stages.invert import invert
 from glass_ml.stages.tune import tune
-from glass_ml.tracking.experiments import EXPERIMENTS, VIEW, VIEW_NAME, WORKFLOW
 from glass_ml.tracking.headline import inversion_numbers
 from glass_ml.tracking.promotion import promote
 from glass_ml.tracking.registry import register_prior
-from glass_ml.tracking.store import Store, open_store
+from glass_ml.tracking.store import EXPERIMENTS, VIEW, VIEW_NAME, WORKFLOW, Store, open_store
 from glass_ml.tuning.record import record_sweep
 from glass_ml.tuning.results import final_values
 

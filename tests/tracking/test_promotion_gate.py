@@ -10,12 +10,11 @@ import pytest
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.settings.platform import GateConfig
-from glass_ml.tracking.history import events
 from glass_ml.tracking.inversions import log_evaluation
-from glass_ml.tracking.model_places import version_folder
-from glass_ml.tracking.promotion import history, promote, rollback
-from glass_ml.tracking.registry import aliases, get_version, known_versions, register_prior, resolve_model
+from glass_ml.tracking.promotion import events, history, promote, rollback
+from glass_ml.tracking.registry import register_prior, resolve_model
 from glass_ml.tracking.store import open_store
+from glass_ml.tracking.versions import aliases, get_version, known_versions, version_folder
 
 NAME = "glass-a-Si"
 GOOD = {"reference.angle.rmse": 0.2, "reference.coordination.emd": 0.05, "copies.mean": 0.01, "held out.r_factor": 0.1}

@@ -8,10 +8,11 @@ import yaml
 
 from glass_ml.cli.main import main
 from glass_ml.provenance.data import content_md5, file_md5, folder_entries
-from glass_ml.provenance.lineage import model_sha256
+from glass_ml.provenance.models import model_sha256
 from glass_ml.stages.rebuild import rebuild
-from glass_ml.tracking.registry import aliases, register_prior, versions
+from glass_ml.tracking.registry import register_prior
 from glass_ml.tracking.store import open_store
+from glass_ml.tracking.versions import aliases, versions
 
 
 def commit_model(root, tools, keep=True):

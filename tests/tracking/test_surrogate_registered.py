@@ -13,8 +13,8 @@ from small_surrogate import CONFIG, ENERGIES, batch, carbon, write_toy
 from glass_ml.cli.main import main
 from glass_ml.observables.xanes import Xanes
 from glass_ml.tracking.health import examine
-from glass_ml.tracking.registry import get_version, versions
 from glass_ml.tracking.store import open_store
+from glass_ml.tracking.versions import get_version, versions
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -201,9 +201,9 @@ def test_eight_writers_on_two_machines_lose_and_double_nothing(server, clones, b
     import optuna
 
     from glass_ml.tracking.health import examine
-    from glass_ml.tracking.history import events
-    from glass_ml.tracking.registry import aliases, versions
+    from glass_ml.tracking.promotion import events
     from glass_ml.tracking.store import open_store
+    from glass_ml.tracking.versions import aliases, versions
 
     for clone in clones:
         be("ada", clone)
@@ -248,7 +248,7 @@ def test_eight_writers_on_two_machines_lose_and_double_nothing(server, clones, b
 
 
 def test_the_walk_of_two_people(server, clones, be, capsys):
-    from glass_ml.provenance.lineage import model_sha256
+    from glass_ml.provenance.models import model_sha256
     from glass_ml.stages.register import register
     from glass_ml.structures.io import read_structures
 

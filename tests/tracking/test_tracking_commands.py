@@ -13,8 +13,8 @@ from ports import free_port
 from glass_ml.cli.main import main
 from glass_ml.tracking.health import examine
 from glass_ml.tracking.inversions import log_evaluation
-from glass_ml.tracking.model_places import version_folder
-from glass_ml.tracking.registry import get_version, register_prior
+from glass_ml.tracking.registry import register_prior
+from glass_ml.tracking.versions import get_version, version_folder
 
 
 def findings(root):
@@ -70,8 +70,8 @@ def test_doctor(project, store, tools, capsys, monkeypatch):
 
 
 def test_doctor_finds_what_is_there_twice(project, store, tools):
-    from glass_ml.tracking.inversions import IDENTITY
     from glass_ml.tracking.runs import start_run
+    from glass_ml.tracking.versions import IDENTITY
 
     for _ in range(2):
         with start_run(stage="invert", system="x", name="n", store=store, tags={IDENTITY: "same"}):

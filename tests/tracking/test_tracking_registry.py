@@ -10,14 +10,14 @@ from small_project import write_material
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.files import write_json
-from glass_ml.provenance.data import content_md5
-from glass_ml.provenance.dvc_store import made_here
-from glass_ml.provenance.lineage import model_sha256, read_stamp
-from glass_ml.tracking.description import describe
+from glass_ml.provenance.data import content_md5, made_here
+from glass_ml.provenance.lineage import read_stamp
+from glass_ml.provenance.models import model_sha256
 from glass_ml.tracking.inversions import log_evaluation, log_inversion
-from glass_ml.tracking.model_places import logged_model_id, version_folder
-from glass_ml.tracking.registry import aliases, find_version, get_version, register_prior, resolve_model, versions
+from glass_ml.tracking.model_card import describe
+from glass_ml.tracking.registry import register_prior, resolve_model
 from glass_ml.tracking.runs import start_run
+from glass_ml.tracking.versions import aliases, find_version, get_version, logged_model_id, version_folder, versions
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_inversion_is_recorded_once(store, registered, project, tools):
     assert [f"models:/{m.model_id}" for m in run.inputs.model_inputs] == [version.source]
     digests = {(d.dataset.name, d.dataset.digest) for d in run.inputs.dataset_inputs}
     lineage = json.loads((folder / "lineage.json").read_text())
-    measured = json.loads(lineage["measurements"])[0]["sha256"][:36]
+    measured = lineage["measurements"][0]["sha256"][:36]
     assert digests == {("a-Si training data", lineage["data_md5"]), ("sq (xray-sq)", measured)}
     assert run.data.metrics["values/measurements/sq/r_factor"] == 0.17
     assert run.data.metrics["values/structure/coordination_Si-Si_4_/mean"] == 0.9

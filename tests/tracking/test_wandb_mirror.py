@@ -19,8 +19,7 @@ from glass_ml.errors import InputError
 from glass_ml.tracking import mirror
 from glass_ml.tracking.inversions import log_evaluation, log_inversion
 from glass_ml.tracking.registry import register_prior
-from glass_ml.tracking.runs import start_run
-from glass_ml.tracking.store import preload
+from glass_ml.tracking.runs import preload, start_run
 
 MARK = "GLASS_ML_TEST"  # a variable by which the processes of a test are found
 RUN = """
@@ -193,7 +192,7 @@ def test_evaluation_comes_after_the_inversion(offline, store, tools):
         folder / "structures.extxyz"
     ).read_bytes()
     # What wandb keeps is a copy, and no result to be found again.
-    from glass_ml.provenance.results import find_files
+    from glass_ml.provenance.project import find_files
 
     assert [path.parent for path in find_files(offline, ("structures.extxyz",))] == [folder.resolve()]
 

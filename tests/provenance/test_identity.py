@@ -49,7 +49,9 @@ def test_code_hash_equals_that_of_the_commit(tmp_path, tools):
     tools.git(tmp_path, "add", ".")
     tools.git(tmp_path, "commit", "-m", "code")
     identity = code_sha256(package)
-    assert code_sha256_at(tmp_path, "HEAD") == identity
+    head = tools.git(tmp_path, "rev-parse", "HEAD").strip()
+    assert code_sha256_at(tmp_path, head) == identity
+    assert code_sha256_at(tmp_path, "HEAD") is None  # commits are named by all their digits
     (package / "__pycache__").mkdir()
     (package / "__pycache__" / "x.pyc").write_bytes(b"byte code")
     (package / ".hidden").write_text("an editor's file")

@@ -11,15 +11,16 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
 from glass_ml.provenance.lineage import (
     Lineage,
+    Measured,
     lineage_sha256,
     make_lineage,
     measurement_entry,
-    model_sha256,
     read_lineage,
     read_stamp,
     stamp,
     structure_sha256,
 )
+from glass_ml.provenance.models import model_sha256
 from glass_ml.provenance.project import PACKAGE
 from glass_ml.structures.io import read_frames, write_frames
 
@@ -35,8 +36,8 @@ PLAIN = Lineage(
     data_path="data",
     data_md5="ef" * 16 + ".dir",
     target_sha256="01" * 32,
-    measurements='[{"file":"a b.csv","kind":"gr","name":"g","sha256":"ff","use":"fit"}]',
-    params='{"steps":30}',
+    measurements=(Measured("g", "gr", "fit", "a b.csv", "ff"),),
+    params={"steps": 30},
     params_sha256=sha256_text('{"steps":30}'),
     seed=7,
     torch_version="2.13.0+cpu",
@@ -49,11 +50,14 @@ HOSTILE = dataclasses.replace(
     git_dirty=True,
     code_sha256="12e45" + "0" * 59,
     system="T",
-    model_name="",
+    model_name="_JSON [1, 2]",
     model_uri='C:\\models\\"a b"\'s',
     data_path="données/Å, {x}=[1]",
-    measurements='[{"file":"q\\"uote\\\\.csv"},{"file":"line\\nbreak\\t%41"}]',
-    params="_JSON [1, 2]",
+    measurements=(
+        Measured("", "gr", "fit", 'q"uote\\.csv', "T"),
+        Measured("a: b", "nan", "%_", "line\nbreak\t%41", "1, 2", "surrogate"),
+    ),
+    params={"_JSON": [1, 2], 'q"uote\\': {"%41": None, "": "line\nbreak\t"}, "T": True, "1e5": 1e-7},
     device="1, 2 3",
     torch_version="nan",
     target_sha256="%_",
@@ -157,7 +161,7 @@ def test_model_identity_is_of_both_files(tmp_path):
 
 def test_make_lineage_names_everything(project, tools):
     entry = measurement_entry("sq", "xray-sq", "fit", project / "targets" / "sq.csv")
-    assert entry["file"] == "targets/sq.csv" and entry["sha256"] == sha256_file("targets/sq.csv")
+    assert entry.file == "targets/sq.csv" and entry.sha256 == sha256_file("targets/sq.csv")
     lineage = make_lineage(
         model="models/a-Si",
         model_uri="models/a-Si",
@@ -171,9 +175,35 @@ def test_make_lineage_names_everything(project, tools):
     assert (lineage.system, lineage.model_name) == ("a-Si", "glass-a-Si")
     assert lineage.model_sha256 == model_sha256("models/a-Si")
     assert lineage.data_md5 in (project / "data.dvc").read_text()
-    assert lineage.params == '{"a":{"c":null},"b":1}' and lineage.params_sha256 == sha256_text(lineage.params)
+    assert lineage.params == {"b": 1, "a": {"c": None}}
+    assert lineage.params_sha256 == sha256_text('{"a":{"c":null},"b":1}')
     assert lineage.target_sha256 == sha256_file("targets/sq.yaml")
     shipped = measurement_entry("table", "exafs", "fit", PACKAGE / "py.typed")
-    assert shipped["file"] == "glass_ml/py.typed"
+    assert shipped.file == "glass_ml/py.typed"
     with pytest.raises(InputError, match="no such measurement"):
         measurement_entry("x", "gr", "fit", "absent.csv")
+
+
+def test_what_is_known_is_not_read_again(project, monkeypatch):
+    entry = measurement_entry("sq", "xray-sq", "fit", "targets/sq.csv")
+    known = {"model": "models/a-Si", "model_uri": "models/a-Si", "target": "targets/sq.yaml", "params": {}, "seed": 3}
+    whole = make_lineage(**known, measurements=[entry], device="cpu")
+
+    def read(path):
+        raise AssertionError(f"{path} is read once more")
+
+    monkeypatch.setattr("glass_ml.provenance.lineage.sha256_file", read)
+    monkeypatch.setattr("glass_ml.provenance.models.sha256_file", read)
+    again = measurement_entry("sq", "xray-sq", "fit", "targets/sq.csv", sha256=entry.sha256)
+    sums = {"model_sha256": whole.model_sha256, "target_sha256": whole.target_sha256}
+    assert make_lineage(**known, **sums, measurements=[again], device="cpu") == whole
+
+
+def test_lineages_are_grouped_by_all_that_they_say():
+    same = dataclasses.replace(PLAIN, params={"steps": 30})
+    other = dataclasses.replace(PLAIN, params={"steps": 31}, params_sha256=sha256_text('{"steps":31}'))
+    third = dataclasses.replace(PLAIN, measurements=(dataclasses.replace(PLAIN.measurements[0], role="surrogate"),))
+    assert len({PLAIN, same, other, third}) == 3
+    stamps = [read_stamp(stamp(random_frames(1), lineage)[0]) for lineage in (PLAIN, same, other, third)]
+    assert stamps[0].lineage_sha256 == stamps[1].lineage_sha256
+    assert len({found.lineage_sha256 for found in stamps}) == 3

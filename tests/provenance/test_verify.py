@@ -10,9 +10,9 @@ from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.provenance import verify as verification
 from glass_ml.provenance.data import data_identity, folder_entries
-from glass_ml.provenance.verify import verify
 from glass_ml.structures.io import read_frames, write_frames
 from glass_ml.tracking.registry import register_prior, resolve_model
+from glass_ml.tracking.versions import records_of
 
 SHARED = {"lineage.json", "params", "seed", "target", "measurement sq", "model", "data", "git commit", "code"}
 OWN = {"structure", "lineage", "duplicates"}
@@ -21,6 +21,12 @@ OWN = {"structure", "lineage", "duplicates"}
 @pytest.fixture
 def inversion(project, tools):
     return tools.write_inversion(project / "out" / "one")
+
+
+def verify(path, project=None):
+    """Every check, as `glass-ml trace` makes them: with the registry."""
+    root = project or verification.find_project(path)
+    return verification.verify(path, root, records_of(root) if root else None)
 
 
 def statuses(path, **options):

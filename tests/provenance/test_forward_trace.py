@@ -5,15 +5,18 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 from glass_ml.cli.main import main
 from glass_ml.files import sha256_file
 from glass_ml.provenance.data import DataIdentity, entries_md5
-from glass_ml.provenance.lineage import model_sha256
-from glass_ml.provenance.results import lineages_of
+from glass_ml.provenance.graph import add, descendants, tree
+from glass_ml.provenance.lineage import load_lineage, measurement_entry
+from glass_ml.provenance.models import model_sha256
+from glass_ml.provenance.verify import lineages_of
 from glass_ml.structures.io import read_frames, write_frames
-from glass_ml.tracking.inversions import load_lineage, log_inversion
+from glass_ml.tracking.inversions import log_inversion
 from glass_ml.tracking.registry import register_prior
 from glass_ml.tracking.runs import start_run
 
@@ -114,15 +117,15 @@ def test_a_folder_is_the_model_that_is_in_it_now(family, store, capsys, tools):
 
 def test_a_surrogate_is_a_model_in_the_records_too(family, store, capsys):
     weights = Path("models/other/model.safetensors")
-    entry = {"name": "xanes", "kind": "xanes", "use": "fit", "file": str(weights), "sha256": sha256_file(weights)}
-    lineage = replace(load_lineage("out/only-a-file"), measurements=json.dumps([entry]))
+    entry = measurement_entry("xanes", "xanes", "fit", weights, role="surrogate")
+    lineage = replace(load_lineage("out/only-a-file"), measurements=(entry,))
     log_inversion("out/only-a-file", lineage, store=store)
     identity = sha256_file("out/only-a-file/structures.extxyz")
     shutil.rmtree("out/only-a-file")
     _, nodes = traced(capsys, "--model", "models/other")
     assert f"structures:{identity}" in nodes
     _, nodes = traced(capsys, "--data", "data")
-    assert f"measurement:{entry['sha256']}" not in nodes
+    assert f"measurement:{entry.sha256}" not in nodes
 
 
 def test_another_project_and_a_damaged_card(family, capsys, monkeypatch, tmp_path):
@@ -194,12 +197,9 @@ def test_one_line_for_what_cannot_be_traced(family, capsys, arguments, words):
 
 
 def test_what_stands_above_is_named_once():
-    from glass_ml.provenance.graph import Graph
-
-    graph = Graph()
-    data, model, file = graph.add("data", "d"), graph.add("model", "m"), graph.add("structures", "s")
-    for source, result in ((data, model), (model, file), (data, file)):
-        graph.link(source, result)
-    lines = list(graph.tree([data]))
+    graph = nx.DiGraph()
+    data, model, file = add(graph, "data", "d"), add(graph, "model", "m"), add(graph, "structures", "s")
+    graph.add_edges_from([(data, model), (model, file), (data, file)])
+    lines = list(tree(graph, [data]))
     assert len(lines) == 4 and lines[-1].endswith("s  (above)")
-    assert set(graph.descendants([model]).nodes) == {model, file}
+    assert set(descendants(graph, [model])) == {model, file}
