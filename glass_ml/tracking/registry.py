@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glass_ml import __version__
+from glass_ml.checkpoint import KINDS, PRIOR
 from glass_ml.errors import InputError
-from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATOM
 from glass_ml.provenance.data import DataIdentity
 from glass_ml.provenance.dvc_store import made_here
 from glass_ml.provenance.lineage import MODEL_FILES, model_sha256
@@ -252,7 +252,7 @@ def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, t
 
 def model_type(card: Mapping[str, Any]) -> str:
     """What the model of a card is: "prior" or "surrogate"."""
-    return "surrogate" if card.get("architecture") == SPECTRA_PER_ATOM else "prior"
+    return KINDS.get(str(card.get("architecture")), PRIOR).noun
 
 
 def versions(store: Store, name: str | None = None) -> list[ModelVersion]:
