@@ -73,7 +73,7 @@ def save_model(folder: Path | str, kind: Kind, model: nn.Module, card: Mapping[s
         folder: made if absent.
         kind: of the model.
         model: the weights to keep.
-        card: everything but format version and architecture.
+        card: everything else; format version and architecture are those of this release.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def save_model(folder: Path | str, kind: Kind, model: nn.Module, card: Mapping[s
     Path(temporary).chmod(0o644)
     (folder / CARD).unlink(missing_ok=True)
     Path(temporary).replace(folder / WEIGHTS)
-    write_json(folder / CARD, {"format_version": FORMAT_VERSION, "architecture": kind.architecture, **card})
+    write_json(folder / CARD, {**card, "format_version": FORMAT_VERSION, "architecture": kind.architecture})
 
 
 def kind_of(folder: Path | str) -> Kind | None:

@@ -17,18 +17,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepare the data and train, or finish training."""
+    """Prepare the data and train, or finish training; then make the card of the prior, and register it."""
     if arguments.observable:
         return _train_observable(arguments)
     if arguments.data is not None:
         raise InputError("a folder of data for a prior", "--data", "leave it out, or add --observable xanes")
+    from glass_ml.stages.card import make_card
     from glass_ml.stages.prepare import prepare
+    from glass_ml.stages.register import register
     from glass_ml.stages.train import train
 
     prepare(arguments.system)
     losses = train(arguments.system, devices_of(arguments))
     if not losses:  # another process of this command speaks
         return 0
+    make_card(arguments.system)
+    register(arguments.system)
     if arguments.json:
         print(json.dumps(losses))
     else:

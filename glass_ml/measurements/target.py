@@ -84,7 +84,7 @@ def load_target(path: Path | str, *, beside: bool = False) -> Target:
         raise InputError(f"not YAML: {getattr(error, 'problem', None) or error}", where) from None
     keys = ("system", "composition", "density", "measurements")
     content = checked_keys(content, (*keys, "restraints", "note"), keys, str(path))
-    composition = _composition(content["composition"], f"{path}: composition")
+    composition = parse_composition(content["composition"], f"{path}: composition")
     density = parse_density(content["density"], composition, f"{path}: density")
     entries = content["measurements"]
     if not isinstance(entries, list) or not entries:
@@ -109,7 +109,8 @@ def load_target(path: Path | str, *, beside: bool = False) -> Target:
     return target
 
 
-def _composition(value: Any, where: str) -> dict[str, float]:
+def parse_composition(value: Any, where: str) -> dict[str, float]:
+    """Element symbol -> amount; raises InputError, naming the place, for anything else."""
     mend = "write element symbols with positive amounts, such as {Si: 1, O: 2}"
     if not isinstance(value, Mapping) or not value:
         raise InputError(f"'{value}' is not a composition", where, mend)

@@ -7,6 +7,8 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
+from glass_ml.settings.overrides import dotted
+
 CARD_FILE = "MODEL_CARD.md"
 SHOWN = ("r_factor", "reference.angle.rmse", "reference.coordination.emd", "reference.rings.emd", "copies.mean")
 """Numbers of an evaluation that a card shows; the rest is in the tags."""
@@ -29,6 +31,7 @@ def card_text(card: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         f"densities of the training data, {unit}": f"{low:.4g} to {high:.4g}",
         **what,
         "training": ", ".join(f"{key} {value}" for key, value in sorted(card.get("training", {}).items())),
+        "sampling": ", ".join(f"{key} {value}" for key, value in sorted(dotted(card.get("sampling", {})).items())),
         "training data": f"{tags.get('data_path', '')}, md5 {tags.get('data_md5') or 'not recorded'} (DVC)",
         "code": f"glass_ml {tags.get('glass_ml_version', '')}, commit {tags.get('git_commit', '')[:12]}"
         + {"True": ", with uncommitted changes", "False": ""}.get(tags.get("git_dirty", ""), ""),

@@ -63,6 +63,7 @@ def make_place(root: Path) -> Place:
     """Fill a project, the current folder."""
     target = write_target(root / "targets" / "a-Si")
     hidden = write_hidden(root)
+    write_small_prior(root / "trained" / "a-Si")
     write_recipe(root, TUNING.replace("seeds: [0, 1, 2]", "seeds: [0]"))
     git(root, "add", "targets", "params.yaml")
     git(root, "commit", "-q", "-m", "recipe")

@@ -1,0 +1,27 @@
+"""Stage `card`: a trained prior gets the card that it travels with, the recipe of its inversions in it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from glass_ml.config import as_mapping
+from glass_ml.priors.checkpoint import load_prior, read_card, save_prior
+from glass_ml.settings.resolution import sampling_settings
+
+
+def make_card(system: str) -> Path:
+    """Write `models/SYSTEM`: the weights of `trained/SYSTEM`, with the settings that the project has for the system.
+
+    Raises:
+        InputError: the prior has not been trained, or params.yaml does not describe the system.
+    """
+    trained, folder = Path("trained") / system, Path("models") / system
+    card = read_card(trained)
+    card["sampling"] = as_mapping(sampling_settings(system, {}).settings)
+    save_prior(folder, load_prior(trained), card)
+    return folder
+
+
+if __name__ == "__main__":
+    make_card(sys.argv[1])
