@@ -125,7 +125,10 @@ def held_out(data: StructureFile) -> Structures:
 def sampled(denoiser: nn.Module, reference: Structures, cutoffs: Mapping[str, float], calls: int) -> dict[str, float]:
     """Quality and cost of samples of the network alone, one at the density and size of each reference structure."""
     config = SamplingConfig(
-        ScheduleConfig(steps=calls), guidance=GuidanceConfig(kind="none"), temperature=BAYES, minimum_distance=0.0
+        ScheduleConfig(steps=calls, sigma_max=1.5, rho=7.0),
+        guidance=GuidanceConfig(kind="none"),
+        temperature=BAYES,
+        minimum_distance=0.0,
     )
     start = time.process_time()
     samples = []

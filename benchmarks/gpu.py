@@ -30,11 +30,12 @@ from glass_ml.sampling.guidance import make_guidance
 from glass_ml.sampling.run import sample_batch
 from glass_ml.sampling.schedules import noise_levels
 from glass_ml.settings.prior import NetworkConfig
-from glass_ml.settings.sampling import SamplingConfig
+from glass_ml.settings.sampling import SamplingConfig, ScheduleConfig
 
 SIZES = (216, 1000, 4096, 10_000, 100_000)
 HOW = ("float32", "bf16", "float32 compiled", "bf16 compiled")
 SIGMA = 0.3  # Å
+SAMPLING = SamplingConfig(ScheduleConfig(steps=100, sigma_max=1.5, rho=7.0))
 TARGET = """\
 system: a-Si
 composition: {{Si: 1}}
@@ -94,16 +95,16 @@ def calls(device: str, sizes: list[int], kinds: list[str], target: Target, repea
                     print(f"network, {kind}: {str(error).splitlines()[0]}")
                     continue
             rows.append({"what": "network", "how": kind, "atoms": n_atoms, "ms": ms, "peak_MB": peak_mb(device)})
-        guidance = make_guidance(SamplingConfig(), untrained(device), build_likelihood(target, structures))
+        guidance = make_guidance(SAMPLING, untrained(device), build_likelihood(target, structures))
         ms = median_ms(lambda g=guidance, s=structures: g.estimate(s, SIGMA, torch.randn_like), device, repeat)
         rows.append({"what": "guided step", "how": "float32", "atoms": n_atoms, "ms": ms, "peak_MB": peak_mb(device)})
     return rows
 
 
 def structures(device: str, sizes: list[int], target: Target) -> list[dict[str, Any]]:
-    """Whole structures by the default settings, packing included."""
+    """Whole structures by `SAMPLING`, packing included."""
     rows = []
-    prior, config = untrained(device), SamplingConfig()
+    prior, config = untrained(device), SAMPLING
     for n_atoms in sizes:
         peak_mb(device)
         start = time.perf_counter()

@@ -47,6 +47,7 @@ def write_small_prior(folder: Path, seed: int = 0, **changed: Any) -> Path:
         "held_out_loss": {"0.10": 0.5, "1.00": 0.9},
         "data_path": "data",
         "data_md5": "0" * 32 + ".dir",
+        "sampling": {"schedule": {"steps": 100, "sigma_max": 1.5, "rho": 7.0}},
     }
     save_prior(folder, prior, card | changed)
     return folder

@@ -33,7 +33,7 @@ TUNING = """
 LOCKS = (".claims.lock", ".journal.log.lock")
 RECIPE = """\
 target: {{reference: hidden.extxyz}}
-sampling: {{schedule: {{steps: 8}}, guidance: {{largest: {largest}}}}}
+sampling: {{schedule: {{steps: 8, sigma_max: 1.5, rho: 7.0}}, guidance: {{largest: {largest}}}}}
 study: {{edges: [Si K], r_max: 4.0, q_range: [1.5, 10]}}
 tuning: {tuning}
 """

@@ -31,6 +31,7 @@ def write_prior(folder, seed=0, **card):
     prior = Prior((14,), NetworkConfig(features=8, layers=1, channels=2, radial=4))
     known = {"system": "a-Si", "sigma_min": 0.02, "sigma_max": 1.5, "shortest": [[14, 14, 2.2]]}
     known["density_range"] = [0.042, 0.05]
+    known["sampling"] = {"schedule": {"steps": 60, "sigma_max": 1.5, "rho": 7.0}}
     save_prior(folder, prior, {**known, "held_out_loss": {"0.12": 0.21, "0.25": 0.13, "0.40": 0.24}, **card})
 
 

@@ -17,17 +17,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepare the data and train, or finish training."""
+    """Prepare the data and train, or finish training; then make the card of the prior, and register it."""
     if arguments.observable:
         return _train_observable(arguments)
     if arguments.data is not None:
         raise InputError("a folder of data for a prior", "--data", "leave it out, or add --observable xanes")
+    from glass_ml.stages.card import make_card
     from glass_ml.stages.prepare import prepare
+    from glass_ml.stages.register import register
     from glass_ml.stages.train import train
 
     prepare(arguments.system)
     losses = train(arguments.system, devices_of(arguments))
     if losses:  # else another process of this command speaks
+        make_card(arguments.system)
+        register(arguments.system)
         title = f"models/{arguments.system}: held-out loss per noise level (1 = nothing learned)"
         rows = [(f"  {level}", f"{loss:.3f}") for level, loss in losses.items()]
         emit(arguments, losses, [title, table(rows, "lr")])

@@ -51,7 +51,7 @@ class Target:
 
     def __post_init__(self) -> None:
         """Check everything, and bring it into one form."""
-        composition = _composition(plain(self.composition), self.place("composition"))
+        composition = parse_composition(plain(self.composition), self.place("composition"))
         density = float(parse_density(plain(self.density), composition, self.place("density")))
         where, given = self.place("measurements"), self.measurements
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
@@ -116,7 +116,7 @@ def load_target(path: Path | str, *, beside: bool = False) -> Target:
         raise InputError(f"not YAML: {getattr(error, 'problem', None) or error}", where) from None
     keys = ("system", "composition", "density", "measurements")
     content = checked_keys(content, (*keys, "restraints", "note"), keys, str(path))
-    composition = _composition(content["composition"], f"{path}: composition")
+    composition = parse_composition(content["composition"], f"{path}: composition")
     density = parse_density(content["density"], composition, f"{path}: density")
     context = Context("", composition, path.parent, beside)
     entries, restraints = content["measurements"], content.get("restraints") or []
@@ -207,7 +207,8 @@ def _filled_in(measurement: Measurement, composition: Mapping[str, float]) -> fr
     return frozenset(filter(follows, optional))
 
 
-def _composition(value: Any, where: str) -> dict[str, float]:
+def parse_composition(value: Any, where: str) -> dict[str, float]:
+    """Element symbol -> amount; raises InputError, naming the place, for anything else."""
     mend = "write element symbols with positive amounts, such as {Si: 1, O: 2}"
     if not isinstance(value, Mapping) or not value:
         raise InputError(f"'{value}' is not a composition", where, mend)

@@ -88,9 +88,9 @@ def _shortest_rows(shortest: dict[tuple[int, int], float]) -> list[list[float]]:
     return [[*pair, round(distance, 4)] for pair, distance in sorted(shortest.items())]
 
 
-def _fraction(name: str) -> float:
-    # A number in [0, 1) that only the name decides.
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+def is_held_out(quench: str, validation_share: float) -> bool:
+    """Whether a quench is held out of training, which its name alone decides."""
+    return int.from_bytes(hashlib.sha256(quench.encode()).digest()[:8], "big") / 2**64 < validation_share
 
 
 def write_structure_file(
@@ -147,7 +147,7 @@ def _write_rows(folder: Path, frames: Iterable[Atoms], validation_share: float, 
         for atoms in frames:
             name = str(atoms.info.get("quench", count))
             names.add(name)
-            if _fraction(name) < validation_share:
+            if is_held_out(name, validation_share):
                 held_out.add(name)
             elements.update(np.unique(atoms.numbers).tolist())
             density = len(atoms) / atoms.cell.volume

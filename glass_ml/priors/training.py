@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
+from glass_ml.priors.averaged import fit, prepare_torch
 from glass_ml.priors.datamodule import DenoisingData
 from glass_ml.priors.dataset import StructureFile
 from glass_ml.priors.module import DenoisingModule, new_module
@@ -57,9 +58,7 @@ def train_prior(
     from glass_ml.priors.checkpoint import save_prior  # safetensors: benchmarks on a GPU machine do without
 
     state = Path(state)
-    torch.set_flush_denormal(True)
-    if training.threads:
-        torch.set_num_threads(training.threads)
+    prepare_torch(training)
     checkpoints = ModelCheckpoint(
         dirpath=state, filename="best", monitor="val/loss", save_last=True, enable_version_counter=False
     )
@@ -75,16 +74,12 @@ def train_prior(
         epoch_items=training.epoch_steps * training.batch * trainer.world_size,
         validation_structures=training.validation_structures,
     )
-    last = state / "last.ckpt"
-    try:
-        trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt from None
+    fit(trainer, module, batches, state)
     if not trainer.is_global_zero:
         return {}
     best = state / "best.ckpt"
     kept = new_module(data, network, training)
-    stored = torch.load(best if best.exists() else last, map_location="cpu", weights_only=True)
+    stored = torch.load(best if best.exists() else state / "last.ckpt", map_location="cpu", weights_only=True)
     kept.load_state_dict(stored["state_dict"])
     losses = _held_out_losses(kept, batches)
     card = {

@@ -165,7 +165,11 @@ def made_here(folder: Path, root: Path) -> bool:
         for stage in _stages(file.read_bytes() if file.is_file() else b""):
             for out in stage.get("outs", ()):
                 if (root / out["path"]).resolve() == folder.resolve() and out.get("md5") == content_md5(folder, root):
-                    return _as_here(stage, root)
+                    return _as_here(stage, root) and all(
+                        made_here(root / dep["path"], root)
+                        for dep in stage.get("deps", ())
+                        if dep["path"].startswith("trained/")  # the weights are made by the stage before
+                    )
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError):
         pass  # an entry without what it depends on, or settings that are not here
     return False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -82,21 +83,33 @@ def sample_prior(
     n_atoms: int,
     n_structures: int,
     seed: int,
-    config: SamplingConfig | None = None,
+    config: SamplingConfig,
     target: Target | None = None,
 ) -> Structures:
     """Structures in this process, one batch after the other; arguments as `sample_batch`."""
-    config = config or SamplingConfig()
-    return concatenate(
-        [
-            sample_batch(denoiser, composition, density, n_atoms, replicas, seed, config, target=target)
-            for replicas in batches_of(n_structures, config)
-        ]
-    )
+    with _same_arithmetic():
+        return concatenate(
+            [
+                sample_batch(denoiser, composition, density, n_atoms, replicas, seed, config, target=target)
+                for replicas in batches_of(n_structures, config)
+            ]
+        )
+
+
+@contextmanager
+def _same_arithmetic() -> Iterator[None]:
+    """One thread and no denormal numbers, as in the processes of an inversion: the same structures here and there."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def invert_target(
-    target: Target, denoiser: Denoiser, n_structures: int, n_atoms: int, seed: int, config: SamplingConfig | None = None
+    target: Target, denoiser: Denoiser, n_structures: int, n_atoms: int, seed: int, config: SamplingConfig
 ) -> Structures:
     """Structures that explain a target, in this process, with its composition and density."""
     return sample_prior(denoiser, target.composition, target.density, n_atoms, n_structures, seed, config, target)

@@ -23,10 +23,10 @@ class ScheduleConfig:
         restart_steps: levels of one Restart interval.
     """
 
-    steps: int = 100
-    sigma_max: float = 1.5
+    steps: int = 600
+    sigma_max: float = 0.9
     sigma_min: float = 0.05
-    rho: float = 7.0
+    rho: float = 0.8
     restarts: int = 0
     restart_low: float = 0.1
     restart_high: float = 0.4

@@ -23,11 +23,11 @@ from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
 from glass_ml.priors.checkpoint import load_prior, read_card
 from glass_ml.provenance.lineage import Lineage, canonical_json, make_lineage
+from glass_ml.provenance.project import worktree
 from glass_ml.sampling.run import batches_of
 from glass_ml.sampling.schedules import noise_levels
-from glass_ml.settings.overrides import dotted
-from glass_ml.settings.recipe import PARAMS, InversionConfig, system_config, system_names
-from glass_ml.settings.sampling import SamplingConfig
+from glass_ml.settings.recipe import PARAMS, InversionConfig, system_config
+from glass_ml.settings.resolution import Resolved, described, sampling_settings
 from glass_ml.stages.outputs import SCRATCH, check_copies, finished_metrics, measurement_entries, write_inversion
 from glass_ml.stages.sync import record
 from glass_ml.structures.packing import atom_counts, random_packing
@@ -52,18 +52,20 @@ def invert(
 ) -> dict[str, Any]:
     """Make the ensemble of a target and everything that goes with it in `out`; returns the metrics.
 
-    Settings that are None come from params.yaml where it knows the target's system, else from the defaults.
-    Finished replicas of an interrupted inversion are kept; a finished inversion is not made again. Replicas are
-    computed by `processes` on this machine's cores, or by `devices` where any are stated; how many does not enter
-    the result. Under a launcher the first process writes, and the others return nothing. `tags` are those of its run,
-    which is kept for `glass-ml sync` where the tracking server does not answer.
+    Sampling settings are those of `sampling_settings`; numbers that are None come from params.yaml where it knows the
+    target's system, else from `InversionConfig`. Finished replicas of an interrupted inversion are kept; a finished
+    inversion is not made again. Replicas are computed by `processes` on this machine's cores, or by `devices` where any
+    are stated; how many does not enter the result. Under a launcher the first process writes, and the others return
+    nothing. `tags` are those of its run, which is kept for `glass-ml sync` where the tracking server does not answer.
 
     Raises:
         InputError: anything in the target, the model or the numbers that cannot be used.
     """
     out = Path(out)
     target = load_target(target_file)
-    sampling, sizes = settings_of(target.system)
+    resolved = resolve_model(model, target.system)
+    recipe, sizes = settings_of(target.system, read_card(resolved.folder))
+    sampling = recipe.settings
     n_structures = sizes.n_structures if n_structures is None else n_structures
     n_atoms = sizes.n_atoms if n_atoms is None else n_atoms
     seed = sizes.seed if seed is None else seed
@@ -76,7 +78,6 @@ def invert(
         raise InputError(f"{processes} processes", "--processes", "give at least one")
     batches_of(n_structures, sampling)
     noise_levels(sampling.schedule)
-    resolved = resolve_model(model, target.system)
     prior = load_prior(resolved.folder)
     references = read_card(resolved.folder).get("references")
     References.read(references)  # a record that cannot be judged by is refused before anything is computed
@@ -106,7 +107,7 @@ def invert(
         if track:
             preload()
         if progress and first_process():
-            _say_tuned(target.system)
+            print(recipe, file=sys.stderr)
         job = {
             "denoiser": prior,
             "composition": target.composition,
@@ -127,7 +128,7 @@ def invert(
             structures = replicas.collect()
         else:
             structures = run_replicas(job, n_structures, sampling, scratch, processes=processes, progress=progress)
-        metrics = write_inversion(out, identity, target, lineage, structures, prior, sampling, references)
+        metrics = write_inversion(out, identity, target, lineage, structures, prior, recipe, references)
         shutil.rmtree(out / SCRATCH)
     if not first_process():
         return {}
@@ -136,27 +137,15 @@ def invert(
     return metrics
 
 
-def settings_of(system: str) -> tuple[SamplingConfig, InversionConfig]:
-    """Sampling settings and sizes that params.yaml has for a system, or the defaults."""
-    if PARAMS.exists() and system in system_names():
-        config = system_config(system)
-        return config.sampling, config.inversion
-    return SamplingConfig(), InversionConfig()
+def settings_of(system: str, card: Mapping[str, Any]) -> tuple[Resolved, InversionConfig]:
+    """Sampling settings of a system, and the sizes that its recipe states, or the usual ones.
 
-
-def _say_tuned(system: str) -> None:
-    """Say which settings of params.yaml a sweep has replaced: a change of these there changes nothing."""
-    if not (PARAMS.exists() and system in system_names()):
-        return
-    own, used = (system_config(system, tuned=tuned) for tuned in (False, True))
-    before, after = (dotted(as_mapping(config.sampling)) for config in (own, used))
-    changed = [f"{key} {_short(after[key])} for {_short(before[key])}" for key in after if after[key] != before[key]]
-    if changed and own.tuning:
-        print(f"settings of {own.tuning.winner} in place of params.yaml: {', '.join(changed)}", file=sys.stderr)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    Raises:
+        InputError: as `sampling_settings`.
+    """
+    root = Path(os.path.relpath(worktree()))
+    sizes = system_config(system, root / PARAMS).inversion if described(system, root) else InversionConfig()
+    return sampling_settings(system, card, root=root), sizes
 
 
 def _check_folder(out: Path) -> None:

@@ -25,6 +25,7 @@ from glass_ml.provenance.project import worktree
 from glass_ml.sampling.constraints import MinimumDistance, too_close
 from glass_ml.sampling.protocols import Denoiser
 from glass_ml.sampling.schedules import noise_levels
+from glass_ml.settings.resolution import Resolved
 from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.originality import originality
 from glass_ml.structures.io import to_atoms, write_frames
@@ -139,7 +140,7 @@ def write_inversion(
     lineage: Lineage,
     structures: Structures,
     denoiser: Denoiser,
-    sampling: SamplingConfig,
+    recipe: Resolved,
     references: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write everything that an inversion leaves in its folder; returns the metrics.
@@ -149,6 +150,7 @@ def write_inversion(
 
     The report comes last and goes first: with it, and with metrics of the right identity, a folder is whole.
     """
+    sampling = recipe.settings
     (out / "report.html").unlink(missing_ok=True)
     write_frames(out / "structures.extxyz", stamp(to_atoms(structures), lineage))
     write_text(out / "target.yaml", target.path.read_text(encoding="utf-8"))
@@ -177,6 +179,7 @@ def write_inversion(
         "n_atoms": structures.n_atoms // structures.n_systems,
         "network_calls": len(noise_levels(sampling.schedule)),
         "model_uri": lineage.model_uri,
+        "settings_source": recipe.source,
         "note": target.note,
         "measurements": measurement_metrics(comparison),
         "structure": described,

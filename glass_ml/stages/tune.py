@@ -38,6 +38,8 @@ from glass_ml.tuning.trials import DEFAULT, finished
 from glass_ml.tuning.workers import Sweep, run_sweep
 
 FOLDER = Path("sweeps")
+TRAINED = Path("trained")
+"""Priors as training left them: the winner of a sweep goes to the card of `models`, and must not make another sweep."""
 JOURNAL = "journal.log"
 SAMPLING_ROOMS = (
     "structures", "observables", "measurements", "sampling", "priors", "analysis", "tuning",
@@ -114,7 +116,7 @@ def _sampling_plan(system: str, trials: int | None, workers: int | None, storage
     require_winnable(tuning, f"{where}.finals")
     base = _fixed(config.sampling, tuning.fixed, tuning.space, where)
     space = read_space(base, tuning.space, f"{where}.space", lambda c: noise_levels(c.schedule))
-    model = resolve_model(None, system)
+    model = resolve_model(TRAINED / system)
     folder = FOLDER / system
     items = make_items(system, config.study, tuning.targets, tuning.seeds, folder / "targets", f"{where}.targets")
     identity = model.sha256

@@ -44,11 +44,11 @@ def to_atoms(structures: Structures) -> list[Atoms]:
     return [
         Atoms(
             numbers=s.numbers.cpu().numpy(),
-            positions=s.positions.detach().cpu().double().numpy(),
-            cell=s.cell[0].cpu().double().numpy(),
+            positions=s.positions.detach().cpu().numpy(),
+            cell=s.cell[0].cpu().numpy(),
             pbc=True,
         )
-        for s in structures.wrapped().split()
+        for s in structures.to(dtype=torch.float64).wrapped().split()
     ]
 
 

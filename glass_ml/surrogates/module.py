@@ -1,21 +1,18 @@
-"""Training of one member of a surrogate: batches of whole structures, loss, optimiser, moving average."""
+"""Training of one member of a surrogate: batches of whole structures, and the loss."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from glass_ml.observables.environments import Environments, join
 from glass_ml.observables.surrogate import Scales, SurrogateNetwork
-from glass_ml.priors.optimiser import MatrixOptimiser
+from glass_ml.priors.averaged import AveragedModule
 from glass_ml.settings.surrogate import SurrogateConfig, SurrogateTraining
 from glass_ml.structures.random import generator
 
@@ -68,7 +65,7 @@ class SpectraBatches(pl.LightningDataModule):
         return DataLoader(Batches(self.cells, self.training, self.member, epoch), batch_size=None, shuffle=False)
 
 
-class SurrogateModule(pl.LightningModule):
+class SurrogateModule(AveragedModule):
     """One member, its moving average and its loss.
 
     The loss is the mean square error per energy, in units of the spread of the training spectra, of single atoms and,
@@ -82,6 +79,7 @@ class SurrogateModule(pl.LightningModule):
         member: which of the ensemble; with the seed it decides all random choices.
     """
 
+    training_config: SurrogateTraining
     density_scale: Tensor
     weights: Tensor
 
@@ -93,16 +91,16 @@ class SurrogateModule(pl.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_number(training.seed, "weights", member))
             self.network = SurrogateNetwork(elements, config, dropout=training.dropout, blind=config.is_blind(member))
-        self.average = AveragedModel(self.network, avg_fn=self._ramped_average)
-        self.average.requires_grad_(False)
+        self.start_average()
         self.register_buffer("density_scale", scales.densities)
         # The principal axes are orthogonal: errors of components, weighed by these, are errors of spectra.
         spread = scales.basis.square().sum(1)
         self.register_buffer("weights", spread / spread.sum())
 
-    def _ramped_average(self, average: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
-        decay = min(self.training_config.ema, (1 + int(n)) / (10 + int(n)))
-        return average.lerp(current, 1 - decay)
+    @property
+    def learner(self) -> SurrogateNetwork:
+        """The member that is trained."""
+        return self.network
 
     @property
     def averaged(self) -> SurrogateNetwork:
@@ -134,25 +132,6 @@ class SurrogateModule(pl.LightningModule):
                 for weight in group["params"]:
                     if weight.ndim > 1:
                         weight.mul_(1 - self.training_config.decay * group["lr"])
-
-    def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
-        """Follow the weights with their moving average after every step."""
-        if self.trainer.global_step > int(self.average.n_averaged):
-            self.average.update_parameters(self.network)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Matrix steps and Adam, with warm-up and cosine decay to zero."""
-        config = self.training_config
-        optimizer = MatrixOptimiser(
-            self.network.parameters(), matrix_rate=config.matrix_rate, rate=config.learning_rate
-        )
-
-        def scale(step: int) -> float:
-            warm = min(1.0, (step + 1) / max(1, config.warmup))
-            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def _number(seed: int, *purpose: object) -> int:

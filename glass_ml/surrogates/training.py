@@ -18,6 +18,7 @@ from glass_ml.errors import InputError
 from glass_ml.observables.environments import Environments, describe, fingerprint
 from glass_ml.observables.surrogate import Scales, Surrogate
 from glass_ml.observables.surrogate_files import save_surrogate
+from glass_ml.priors.averaged import fit, prepare_torch
 from glass_ml.settings.surrogate import SurrogateConfig, SurrogateTraining
 from glass_ml.surrogates.dataset import SpectraData
 from glass_ml.surrogates.errors import Predicted, calibration, fold_errors, pooled_errors
@@ -147,9 +148,7 @@ def fit_surrogate(
     progress: bool = True,
 ) -> Surrogate:
     """A surrogate trained on the chosen items, in evaluation mode, not calibrated; resumable from `state`."""
-    torch.set_flush_denormal(True)
-    if training.threads:
-        torch.set_num_threads(training.threads)
+    prepare_torch(training)
     items = [data.items[k] for k in chosen]
     structures = [item.structure.to(dtype=torch.float32) for item in items]
     around = [describe(s, data.elements, config.environment) for s in structures]
@@ -221,10 +220,6 @@ def _train_member(
         accelerator="cpu",
         devices=1,
     )
-    last = state / "last.ckpt"
-    try:
-        trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt from None
+    fit(trainer, module, batches, state)
     if trainer.global_step < training.steps:
         raise KeyboardInterrupt

@@ -17,6 +17,8 @@ from glass_ml.tracking.versions import LINEAGE_TAGS, aliases, read_card, version
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+from glass_ml.settings.overrides import dotted
+
 CARD_FILE = "MODEL_CARD.md"
 SHOWN = ("r_factor", "reference.angle.rmse", "reference.coordination.emd", "reference.rings.emd", "copies.mean")
 """Numbers of an evaluation that a card shows; the rest is in the tags."""
@@ -34,6 +36,7 @@ def card_text(card: Mapping[str, Any], tags: Mapping[str, str]) -> str:
     evaluations = (k.removeprefix("evaluation/") for k in tags if k.startswith("evaluation/") and k.endswith(SHOWN))
     return pages.get_template("model_card.md.jinja").render(
         card=card,
+        sampling=dotted(card.get("sampling", {})),
         tags={name: tags.get(name, "") for name in (*LINEAGE_TAGS, "origin")},
         symbols=chemical_symbols,
         elements=", ".join(chemical_symbols[z] for z in card["elements"]),

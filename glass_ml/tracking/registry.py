@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glass_ml import __version__
+from glass_ml.checkpoint import WEIGHTS
 from glass_ml.errors import InputError
+from glass_ml.files import sha256_file
 from glass_ml.provenance.data import DataIdentity, made_here
 from glass_ml.provenance.models import CARD, MODEL_FILES, model_sha256
 from glass_ml.provenance.project import UNKNOWN, code_identity, worktree
@@ -20,7 +22,7 @@ from glass_ml.tracking.headline import log_model_page, name_after
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.model_card import CARD_FILE, card_text, page_text
 from glass_ml.tracking.reach import reached
-from glass_ml.tracking.runs import Run, flatten, numbers, start_run
+from glass_ml.tracking.runs import Run, find_run, flatten, numbers, start_run
 from glass_ml.tracking.store import Store, open_store
 from glass_ml.tracking.versions import (
     CODE_TAGS,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 NAME_PREFIX = "glass-"
 SERVED = {"prior": "served", "surrogate": "served_surrogate"}
 """Type of a model -> the module of this room that MLflow runs to serve it."""
+WEIGHTS_TAG = "glass_ml.weights"
+"""Tag of a training run: checksum of the weights that it made."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ def register_prior(
     """Register a checkpoint folder as a version of "glass-<system>"; the same content twice makes one version.
 
     The version can be loaded by `mlflow.pyfunc.load_model` and becomes the candidate. One that is there already, by
-    code that is unknown or was not as committed, gets a commit where a clean one is known to make this content.
+    code that is unknown or was not as committed, gets a commit where a clean one is known to make this content. It
+    belongs to the training run that made its weights, where that is known and has no version yet.
 
     Args:
         folder: holds `model.safetensors` and `model.json`, of a prior or of a surrogate; whatever else is in it is left
@@ -106,7 +111,7 @@ def register_prior(
         metrics: numbers to record; default: the `held_out_loss` or `held_out` errors of the card.
         params: settings to record with a run of its own; default: those of the card.
         data: training data; default: what the card says.
-        run: the training run; default: a run of its own.
+        run: the training run; default: the one that made the weights, or a run of its own.
         tags: of the version, such as the lineage of a model that was made elsewhere; they win over what is known here.
         store: default: the project's.
 
@@ -123,10 +128,14 @@ def register_prior(
     if shown is None:
         shown = {k: card[k] for k in ("network", "surrogate", "training", "noise") if k in card}
     store = store or open_store()
+    given = run is not None
     with reached(store.uri):
+        run = run or _training_run(folder, store)
         known = find_version(store, name, identity)
         settled = known is not None and known.tags.get(DIRTY) == "False"
         origin = {} if settled else _made_by(folder, run, store)  # hashes much: not behind the lock
+        if run is not None and not given and _has_version(run):
+            run = None
     with store.lock():
         found = find_version(store, name, identity)
         if found is not None:
@@ -136,7 +145,7 @@ def register_prior(
                 page = page_text(card_text(card, {**found.tags, **origin}))
                 store.client.update_model_version(name, found.version, page)
             # Made again, or a process died before it had named its run.
-            if run is not None and "model_version" not in store.client.get_run(run.id).data.tags:
+            if run is not None and not _has_version(run):
                 log_model_page(run, folder, card)
                 name_after(run, found)
             return Registered(name, int(found.version), False, str(found.run_id), identity)
@@ -147,12 +156,22 @@ def register_prior(
         with own if run is None else nullcontext(run) as record:
             record.log_metrics({k: v for k, v in metrics.items() if k != "held_out_loss"})  # loss.SIGMA of the page
             log_model_page(record, folder, card)
-            given = origin | dict(tags or {})
-            version = _create_version(store, name, folder, identity, record, data, card, metrics, given)
+            known_tags = origin | dict(tags or {})
+            version = _create_version(store, name, folder, identity, record, data, card, metrics, known_tags)
             name_after(record, version)
-    if run is None:
+    if not given:
         mirror(store, record.id)
     return Registered(name, int(version.version), True, record.id, identity)
+
+
+def _training_run(folder: Path, store: Store) -> Run | None:
+    """The finished training that made the weights in a folder."""
+    run_id = find_run(store, WEIGHTS_TAG, sha256_file(folder / WEIGHTS))
+    return Run(run_id, store) if run_id else None
+
+
+def _has_version(run: Run) -> bool:
+    return "model_version" in run.store.client.get_run(run.id).data.tags
 
 
 def _made_by(folder: Path, run: Run | None, store: Store) -> dict[str, str]:
@@ -226,7 +245,8 @@ def _log_model(store: Store, name: str, folder: Path, identity: str, run: Run, t
         client.delete_logged_model(left.model_id)
     card = read_card(folder)
     served = importlib.import_module(f"glass_ml.tracking.{SERVED[model_type(card)]}")
-    params = {k: str(v)[:500] for k, v in flatten(card, ".").items()}
+    shown = {k: v for k, v in card.items() if k != "references"}  # a record of hundreds of numbers
+    params = {k: str(v)[:500] for k, v in flatten(shown, ".").items()}
     model = client.create_logged_model(
         experiment, name=name, source_run_id=run.id, tags=tags, params=params, model_type=model_type(card)
     )

@@ -20,6 +20,8 @@ from mlflow.pyfunc import PythonModel
 from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema
 
 from glass_ml.errors import InputError
+from glass_ml.provenance.lineage import Measured
+from glass_ml.tracking.requests import answering, read_request
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -40,12 +42,12 @@ EXAMPLE = pd.DataFrame({"composition": ['{"Si": 1}'], "density": ["2.28 g/cm3"]}
 
 
 class ServedPrior(PythonModel):
-    """Structures out of a prior.
+    """Structures out of a prior, by the sampling settings in its card.
 
     A row of the input asks either for an inversion or for samples of the prior:
 
-    - `target`: the text of a TARGET.yaml, or the path of one; `files`: JSON object of the measured files that the text
-      names (name -> content), for a caller whose files this machine does not have;
+    - `target`: the text of a TARGET.yaml, and `files`: JSON object of the measured files that it names (name ->
+      content). Files of the machine that serves are never read;
     - `composition` (element -> amount, as a mapping or as JSON) and `density` (atoms/Å^3, or such as "2.28 g/cm3").
 
     Parameters: `n_structures`, `n_atoms` of each and `seed`. The output has one row a structure: `row` of the input,
@@ -56,59 +58,62 @@ class ServedPrior(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Load the checkpoint folder that was logged with the model."""
-        from glass_ml.priors.checkpoint import load_prior
+        from glass_ml.priors.checkpoint import load_prior, read_card
 
         self.folder = Path(context.artifacts["prior"])
-        self.prior = load_prior(self.folder)
+        self.card, self.prior = read_card(self.folder), load_prior(self.folder)
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    # without types: MLflow takes them for the signature
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """See the class; raises InputError for a row that asks for neither or for what the prior cannot do."""
         rows = pd.DataFrame([model_input] if isinstance(model_input, Mapping) else model_input)
-        settings = {"n_structures": 1, "n_atoms": 216, "seed": 0, **(params or {})}
+        sizes = {"n_structures": 1, "n_atoms": 216, "seed": 0, **(params or {})}
         found = []
         for k, row in enumerate(rows.to_dict("records")):
             asked = {key: value for key, value in row.items() if isinstance(value, Mapping) or pd.notna(value)}
-            structures = self._structures(asked, f"row {k}", {key: int(value) for key, value in settings.items()})
+            with tempfile.TemporaryDirectory() as folder, answering(folder):
+                structures = self._structures(asked, f"row {k}", Path(folder), {n: int(v) for n, v in sizes.items()})
             found += [(k, replica, text) for replica, text in enumerate(structures)]
         return pd.DataFrame(found, columns=["row", "replica", "structure"])
 
-    def _structures(self, row: dict[str, Any], where: str, settings: dict[str, Any]) -> list[str]:
-        if "target" in row:
-            return self._inverted(str(row["target"]), row.get("files"), settings)
-        if {"composition", "density"} <= set(row):
-            return self._sampled(row["composition"], row["density"], where, settings)
-        raise InputError("neither a target nor a composition with a density", where, "give one of them")
-
-    def _inverted(self, target: str, files: str | None, settings: dict[str, Any]) -> list[str]:
-        from glass_ml.measurements.target import load_target
-        from glass_ml.sampling.run import invert_target
-
-        with tempfile.TemporaryDirectory() as folder:
-            if "\n" in target:
-                path = Path(folder) / "target.yaml"
-                path.write_text(target, encoding="utf-8")
-                for name, content in json.loads(files or "{}").items():
-                    (Path(folder) / Path(name).name).write_text(content, encoding="utf-8")
-            else:
-                path = Path(target)
-            aim = load_target(path, beside=bool(files))
-            return self._texts(invert_target(aim, self.prior, **settings), path, settings)
-
-    def _sampled(self, composition: Any, density: Any, where: str, settings: dict[str, Any]) -> list[str]:
+    def _structures(self, row: dict[str, Any], where: str, folder: Path, sizes: dict[str, int]) -> list[str]:
+        from glass_ml.measurements.target import parse_composition
         from glass_ml.sampling.run import sample_prior
+        from glass_ml.settings.resolution import sampling_settings
         from glass_ml.units import parse_density
 
-        elements = composition if isinstance(composition, Mapping) else yaml.safe_load(str(composition))
-        value = parse_density(density, elements, where)
-        structures = sample_prior(self.prior, dict(elements), value, **settings)
-        with tempfile.TemporaryDirectory() as folder:
-            request = Path(folder) / "request.json"
-            request.write_text(json.dumps({"composition": elements, "density": value}, sort_keys=True))
-            return self._texts(structures, request, settings)
+        if "target" in row:
+            aim = read_request(folder, str(row["target"]), row.get("files"))
+            system, path, composition, density = aim.system, aim.path, aim.composition, aim.density
+            entries = [
+                Measured(m.name, m.kind, m.use, Path(file).name, sha256, role)
+                for m in aim.measurements
+                for role, file, sha256 in m.files
+            ]
+        elif {"composition", "density"} <= set(row):
+            aim, entries, system = None, [], str(self.card["system"])
+            given = row["composition"]
+            try:
+                elements = given if isinstance(given, Mapping) else yaml.safe_load(str(given))
+            except yaml.YAMLError:
+                elements = given
+            composition = parse_composition(elements, f"{where}: composition")
+            density = parse_density(row["density"], composition, where)
+            path = folder / "request.json"
+            path.write_text(json.dumps({"composition": composition, "density": density}, sort_keys=True))
+        else:
+            raise InputError("neither a target nor a composition with a density", where, "give one of them")
+        settings = sampling_settings(system, self.card, root=None).settings
+        structures = sample_prior(self.prior, composition, density, config=settings, target=aim, **sizes)
+        return self._texts(structures, path, entries, system, settings, sizes)
 
-    def _texts(self, structures: Any, target: Path, settings: dict[str, Any]) -> list[str]:
+    def _texts(
+        self, structures: Any, target: Path, entries: list[Measured], system: str, settings: Any,
+        sizes: dict[str, int],
+    ) -> list[str]:  # fmt: skip
         from ase.io import write
 
+        from glass_ml.config import as_mapping
         from glass_ml.provenance.lineage import make_lineage, stamp
         from glass_ml.structures.io import to_atoms
 
@@ -116,10 +121,15 @@ class ServedPrior(PythonModel):
             model=self.folder,
             model_uri="",
             target=target,
-            measurements=(),
-            params=settings,
-            seed=settings["seed"],
+            measurements=entries,
+            params={
+                "sampling": as_mapping(settings),
+                "n_structures": sizes["n_structures"],
+                "n_atoms": sizes["n_atoms"],
+            },
+            seed=sizes["seed"],
             device=str(structures.device),
+            system=system,
         )
         texts = []
         for atoms in stamp(to_atoms(structures), lineage):

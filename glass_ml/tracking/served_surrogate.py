@@ -15,6 +15,7 @@ from mlflow.pyfunc import PythonModel
 from mlflow.types.schema import ColSpec, Schema
 
 from glass_ml.errors import InputError
+from glass_ml.tracking.requests import answering
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "structure")]),
@@ -48,14 +49,18 @@ class ServedSurrogate(PythonModel):
 
         self.xanes = Xanes(context.artifacts["prior"])
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    # without types: MLflow takes them for the signature
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """See the class; raises InputError for what is no structure, or not one that the surrogate knows."""
+        with answering():
+            return self._spectra(pd.DataFrame([model_input] if isinstance(model_input, Mapping) else model_input))
+
+    def _spectra(self, rows: pd.DataFrame) -> pd.DataFrame:
         import torch
         from ase.io import iread
 
         from glass_ml.structures.io import from_atoms
 
-        rows = pd.DataFrame([model_input] if isinstance(model_input, Mapping) else model_input)
         found = []
         for k, text in enumerate(rows["structure"]):
             try:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from glass_ml.checkpoint import KINDS, PRIOR
 from glass_ml.errors import InputError
-from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATOM
 from glass_ml.provenance.lineage import Measured, measurements_of
 from glass_ml.provenance.models import (
     CARD,
@@ -115,7 +115,7 @@ def _download(store: Store, version: ModelVersion) -> Path | None:
 
 def model_type(card: Mapping[str, Any]) -> str:
     """What the model of a card is: "prior" or "surrogate"."""
-    return "surrogate" if card.get("architecture") == SPECTRA_PER_ATOM else "prior"
+    return KINDS.get(str(card.get("architecture")), PRIOR).noun
 
 
 def versions(store: Store, name: str | None = None) -> list[ModelVersion]:

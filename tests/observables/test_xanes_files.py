@@ -1,6 +1,7 @@
 """A surrogate's folder: what is written is what is read, and nothing that was tampered with passes."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,19 +40,28 @@ def test_what_was_saved_is_loaded(folder):
     assert not any(p.requires_grad for p in after.surrogate.parameters())
 
 
+def test_a_surrogate_of_the_first_format_gives_what_it_gave():
+    """A folder and its spectrum, kept from the time of that format."""
+    folder = Path(__file__).parent / "surrogate-format-1"
+    assert read_surrogate_card(folder)["format_version"] == 1
+    kept = torch.tensor(json.loads((folder / "expected.json").read_text())["spectrum"], dtype=torch.float64)
+    spectrum = Xanes(folder).forward(batch(carbon(0)))[0]
+    torch.testing.assert_close(spectrum, kept.to(spectrum), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"format_version": 99}, "format version 99 is above"),
-        ({"architecture": "angular"}, "not a surrogate of spectra but a model 'angular'"),
+        ({"architecture": "angular"}, "not a surrogate but a prior"),
         ({"elements": []}, "not a list of atomic numbers"),
         ({"elements": [14, 6]}, "do not ascend"),
         ({"elements": [14]}, "lack the 'absorber'"),
         ({"energies": [1.0, 1.0]}, "'energies' or 'calibration' is malformed"),
-        ({"energies": [1.0, 2.0]}, "do not fit the surrogate"),
+        ({"energies": [1.0, 2.0]}, "do not fit the architecture"),
         ({"calibration": {"atom": 1.0, "cell": float("nan")}}, "'energies' or 'calibration' is malformed"),
         ({"calibration": {"atom": 1.0}}, "'energies' or 'calibration' is malformed"),
-        ({"surrogate": {"channels": 5}}, "do not fit the surrogate"),
+        ({"surrogate": {"channels": 5}}, "do not fit the architecture"),
         ({"surrogate": {"chanels": 4}}, "did you mean 'channels'"),
         ({"surrogate": {"members": 1}}, "1 is below 2"),
     ],

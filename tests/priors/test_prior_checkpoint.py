@@ -12,8 +12,9 @@ from ase.build import bulk
 from safetensors.torch import load_file, save_file
 from small_project import write_small_prior
 
+from glass_ml.checkpoint import PRIOR
 from glass_ml.errors import InputError
-from glass_ml.priors.checkpoint import CARD, REQUIRED, WEIGHTS, load_prior, read_card, save_prior
+from glass_ml.priors.checkpoint import CARD, WEIGHTS, load_prior, read_card, save_prior
 from glass_ml.priors.prior import Prior
 from glass_ml.settings.prior import NetworkConfig
 from glass_ml.structures.io import from_atoms
@@ -57,9 +58,12 @@ def test_round_trip(tmp_path):
     assert sorted(p.name for p in (tmp_path / "prior").iterdir()) == [CARD, WEIGHTS]
 
 
-def test_a_prior_of_the_first_format_gives_what_it_gave():
-    """A folder and its output, kept from the time of that format."""
-    folder = Path(__file__).parent / "format-1"
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_prior_of_an_older_format_gives_what_it_gave(version):
+    """A folder and its output, kept from the time of that format; it has neither recipe nor references."""
+    folder = Path(__file__).parent / f"format-{version}"
+    card = read_card(folder)
+    assert card["format_version"] == version and not {"sampling", "references"} & card.keys()
     kept = json.loads((folder / "expected.json").read_text())
     crystal = bulk("SiO", "zincblende", a=4.6)
     crystal.positions = kept["positions"]
@@ -145,10 +149,12 @@ def test_card_of_another_network(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 3}, r"format version 3 .*update glass_ml"),
+        ({"format_version": 4}, r"format version 4 .*update glass_ml"),
         ({"format_version": 0}, r"format version 0 .*update glass_ml"),
         ({"format_version": "2"}, r"format version 2 .*update glass_ml"),
         ({"architecture": "mesh"}, "unknown architecture 'mesh'"),
+        ({"architecture": ["mesh"]}, "unknown architecture"),
+        ({"architecture": "spectra-per-atom"}, "not a prior but a surrogate"),
         ({"elements": []}, "'elements'"),
         ({"elements": [14, 140]}, "'elements'"),
         ({"elements": ["Si"]}, "'elements'"),
@@ -169,7 +175,11 @@ def test_card_of_another_network(folder):
         ({"shortest": 2.0}, "malformed"),
         ({"density_range": [0.05]}, "malformed"),
         ({"density_range": [-0.05, 0.1]}, "malformed"),
-        *[({key: "removed"}, f"'{key}' is missing") for key in REQUIRED],
+        ({"sampling": [1]}, "'sampling' is not a mapping"),
+        ({"sampling": {"schedule": {"stps": 5}}}, r"model\.json: sampling\.schedule: unknown key 'stps'"),
+        ({"sampling": {"batch": 0}}, r"sampling\.batch"),
+        ({"references": 3}, "'references' is not a mapping"),
+        *[({key: "removed"}, f"'{key}' is missing") for key in PRIOR.required],
     ],
     ids=str,
 )

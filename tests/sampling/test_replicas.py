@@ -24,7 +24,7 @@ from glass_ml.structures.random import generator
 
 N_ATOMS = 24
 CONFIG = SamplingConfig(
-    schedule=ScheduleConfig(steps=6, sigma_max=1.0),
+    schedule=ScheduleConfig(steps=6, sigma_max=1.0, rho=7.0),
     temperature=Temperature(0.6),
     batch=2,
 )

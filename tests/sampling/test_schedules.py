@@ -29,7 +29,7 @@ def test_large_rho_approaches_the_geometric_grid():
 
 def test_restarts_climb_from_low_to_high_and_are_run_again():
     config = ScheduleConfig(
-        steps=20, sigma_min=0.05, sigma_max=1.5, restarts=3, restart_low=0.1, restart_high=0.4, restart_steps=5
+        steps=20, sigma_min=0.05, sigma_max=1.5, rho=7.0, restarts=3, restart_low=0.1, restart_high=0.4, restart_steps=5
     )
     levels = noise_levels(config)
     climbs = [(a, b) for a, b in pairwise(levels) if b > a]
@@ -45,7 +45,7 @@ def test_restarts_climb_from_low_to_high_and_are_run_again():
 
 
 def test_no_restarts_is_the_grid():
-    assert noise_levels(ScheduleConfig(steps=7)) == karras_grid(7, 0.05, 1.5, 7.0)
+    assert noise_levels(ScheduleConfig(7, 1.5, 0.05, 7.0)) == karras_grid(7, 0.05, 1.5, 7.0)
 
 
 @pytest.mark.parametrize(

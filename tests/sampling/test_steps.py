@@ -105,7 +105,7 @@ def test_renoise_adds_the_missing_variance():
 def test_unguided_loop_samples_the_prior(step, restarts):
     replicas = 700
     config = ScheduleConfig(
-        steps=80, sigma_min=0.01, sigma_max=HIGH, restarts=restarts, restart_low=0.05, restart_high=0.6,
+        steps=80, sigma_min=0.01, sigma_max=HIGH, rho=7.0, restarts=restarts, restart_low=0.05, restart_high=0.6,
         restart_steps=40,
     )  # fmt: skip
     samples = run(noise_levels(config), step, replicas)

@@ -64,6 +64,7 @@ def make_place(root: Path) -> Place:
     target = write_target(root / "targets" / "a-Si")
     hidden = write_hidden(root)
     known = reference_record([hidden])
+    write_small_prior(root / "trained" / "a-Si")
     write_recipe(root, TUNING.replace("seeds: [0, 1, 2]", "seeds: [0]"))
     git(root, "add", "targets", "params.yaml", "materials")
     git(root, "commit", "-q", "-m", "recipe")

@@ -12,11 +12,11 @@ from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.sampling.schedules import noise_levels
 from glass_ml.settings.overrides import leaves, with_settings
-from glass_ml.settings.sampling import SamplingConfig
+from glass_ml.settings.sampling import SamplingConfig, ScheduleConfig
 from glass_ml.settings.tuning import Axis
 from glass_ml.tuning.space import read_space
 
-DEFAULT = SamplingConfig()
+DEFAULT = SamplingConfig(ScheduleConfig(steps=100, sigma_max=1.5, rho=7.0))
 
 
 def read(**axes: Axis) -> dict:
@@ -142,7 +142,7 @@ def test_an_element_that_the_prior_does_not_know_is_refused_before_any_process_s
 def test_a_damaged_prior_is_refused_before_any_process_starts(
     sweep_project: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    weights = sweep_project / "models" / "a-Si" / "model.safetensors"
+    weights = sweep_project / "trained" / "a-Si" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     refused(capsys, "model.safetensors: corrupted weights")
 
