@@ -21,6 +21,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import write_json
 from glass_ml.structures.io import from_atoms, write_frames
 
+pytestmark = pytest.mark.figures
 HOSTILE = "</script><script>alert(1)</script><b>&"
 
 

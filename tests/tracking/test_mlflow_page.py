@@ -33,7 +33,7 @@ from glass_ml.tracking.store import Store, open_store
 from glass_ml.tuning.record import record_sweep
 from glass_ml.tuning.results import final_values
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.figures]
 NAME = "glass-a-Si"
 REASON = "a test without a trained prior"
 LOSSES = ({"0.12": 0.5, "0.40": 0.9}, {"0.12": 0.4, "0.40": 0.8})
