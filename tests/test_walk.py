@@ -5,13 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from small_project import write_target
+from waiting import until
 
 from glass_ml.cli.main import main
 
@@ -31,16 +31,11 @@ def start(out: str, *more: str) -> subprocess.Popen:
 def test_a_killed_inversion_resumes_to_the_same_bytes(project: Path) -> None:
     assert main(command("whole", "--processes", "1")) == 0
     killed = start("killed", "--processes", "2")
-    deadline = time.monotonic() + 120
-    while not (done := list(Path("killed/.replicas").glob("*/replicas-*.npz"))):
-        assert killed.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
-        time.sleep(0.01)  # waits for another process
+    done = until(lambda: list(Path("killed/.replicas").glob("*/replicas-*.npz")), killed)
     killed.kill()
     killed.wait()
     with pytest.raises(ProcessLookupError):  # its workers end with it
-        while time.monotonic() < deadline:
-            os.killpg(killed.pid, 0)
-            time.sleep(0.05)
+        until(lambda: os.killpg(killed.pid, 0))
     kept = {file.name: file.stat().st_mtime_ns for file in done if file.exists()}
     assert kept and not Path("killed/structures.extxyz").exists()
 

