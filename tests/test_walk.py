@@ -15,8 +15,14 @@ from waiting import until
 
 from glass_ml.cli.main import main
 
-SMALL = ["-n", "3", "--atoms", "40", "--seed", "5", "--no-track"]
+SMALL = ["-n", "3", "--atoms", "40", "--seed", "5", "--processes", "1", "--no-track"]
 FILES = {"structures.extxyz", "lineage.json", "metrics.json", "spectra.csv", "report.html", "target.yaml"}
+RECIPE = "systems: {a-Si: {target: {reference: none}, sampling: {schedule: {steps: %d}, guidance: {kind: %s}}}}"
+
+
+@pytest.fixture(autouse=True)
+def few_levels(project: Path) -> None:
+    Path("params.yaml").write_text(RECIPE % (12, "decoupled"))
 
 
 def command(out: str, *more: str) -> list[str]:
@@ -29,7 +35,8 @@ def start(out: str, *more: str) -> subprocess.Popen:
 
 
 def test_a_killed_inversion_resumes_to_the_same_bytes(project: Path) -> None:
-    assert main(command("whole", "--processes", "1")) == 0
+    Path("params.yaml").write_text(RECIPE % (100, "decoupled"))  # long enough to be killed in
+    assert main(command("whole")) == 0
     killed = start("killed", "--processes", "2")
     done = until(lambda: list(Path("killed/.replicas").glob("*/replicas-*.npz")), killed)
     killed.kill()
@@ -74,10 +81,9 @@ def test_the_held_out_measurement_has_no_influence(project: Path) -> None:
 
 
 def test_guidance_improves_the_fit_and_keeps_atoms_apart(project: Path) -> None:
-    recipe = "systems: {a-Si: {target: {reference: none}, sampling: {guidance: {kind: %s}}}}"
     found = {}
     for kind in ("none", "decoupled"):
-        Path("params.yaml").write_text(recipe % kind)
+        Path("params.yaml").write_text(RECIPE % (30, kind))
         assert main(command(kind)) == 0
         found[kind] = json.loads(Path(kind, "metrics.json").read_text())
     chi2 = {kind: metrics["measurements"]["gr"]["chi2_reduced"] for kind, metrics in found.items()}
