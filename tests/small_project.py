@@ -56,3 +56,14 @@ def write_target(folder: Path, text: str = TARGET) -> Path:
     path = folder / "target.yaml"
     path.write_text(text)
     return path
+
+
+def write_quick_recipe(folder: Path, steps: int = 12, guidance: str = "decoupled") -> None:
+    """params.yaml with a few noise levels, computed in this process, for tests of what surrounds an inversion."""
+    (folder / "params.yaml").write_text(f"""\
+systems:
+  a-Si:
+    target: {{reference: none}}
+    sampling: {{schedule: {{steps: {steps}}}, guidance: {{kind: {guidance}}}}}
+    inversion: {{processes: 1}}
+""")

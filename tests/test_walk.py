@@ -10,19 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_project import write_target
+from small_project import write_quick_recipe, write_target
 from waiting import until
 
 from glass_ml.cli.main import main
 
-SMALL = ["-n", "3", "--atoms", "40", "--seed", "5", "--processes", "1", "--no-track"]
+SMALL = ["-n", "3", "--atoms", "40", "--seed", "5", "--no-track"]
 FILES = {"structures.extxyz", "lineage.json", "metrics.json", "spectra.csv", "report.html", "target.yaml"}
-RECIPE = "systems: {a-Si: {target: {reference: none}, sampling: {schedule: {steps: %d}, guidance: {kind: %s}}}}"
 
 
 @pytest.fixture(autouse=True)
 def few_levels(project: Path) -> None:
-    Path("params.yaml").write_text(RECIPE % (12, "decoupled"))
+    write_quick_recipe(project)
 
 
 def command(out: str, *more: str) -> list[str]:
@@ -35,7 +34,7 @@ def start(out: str, *more: str) -> subprocess.Popen:
 
 
 def test_a_killed_inversion_resumes_to_the_same_bytes(project: Path) -> None:
-    Path("params.yaml").write_text(RECIPE % (100, "decoupled"))  # long enough to be killed in
+    write_quick_recipe(project, steps=100)  # long enough to be killed in
     assert main(command("whole")) == 0
     killed = start("killed", "--processes", "2")
     done = until(lambda: list(Path("killed/.replicas").glob("*/replicas-*.npz")), killed)
@@ -83,7 +82,7 @@ def test_the_held_out_measurement_has_no_influence(project: Path) -> None:
 def test_guidance_improves_the_fit_and_keeps_atoms_apart(project: Path) -> None:
     found = {}
     for kind in ("none", "decoupled"):
-        Path("params.yaml").write_text(RECIPE % (30, kind))
+        write_quick_recipe(project, 30, kind)
         assert main(command(kind)) == 0
         found[kind] = json.loads(Path(kind, "metrics.json").read_text())
     chi2 = {kind: metrics["measurements"]["gr"]["chi2_reduced"] for kind, metrics in found.items()}
