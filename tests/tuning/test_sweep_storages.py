@@ -30,7 +30,6 @@ def server(*command: str) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-@pytest.mark.slow
 def test_a_sweep_in_a_database_is_recorded_from_there(sweep_project: Path, capsys: pytest.CaptureFixture) -> None:
     url = f"sqlite:///{sweep_project}/group.db"
     assert main(["tune", "a-Si", "--trials", "2", "--workers", "1", "--storage", url, "--json"]) == 0
