@@ -46,7 +46,7 @@ TINY = Recipe("tiny", (TRAIN, REFERENCE))
 
 INTERRUPTED = """
 import sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_generate import TINY
 from glass_ml.simulation.generate import generate
 generate(TINY, sys.argv[1], processes=1, progress=False)
@@ -129,7 +129,7 @@ def test_same_seed_same_structures_whatever_the_processes(finished, tmp_path, mo
 def test_killed_and_run_again_it_does_only_what_is_missing(finished, tmp_path, ran):
     out = tmp_path / "killed"
     child = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(out), str(Path(__file__).parent)], start_new_session=True
+        [sys.executable, "-c", INTERRUPTED, str(out), *map(str, Path(__file__).parents[:2])], start_new_session=True
     )
     until(lambda: list(out.glob("parts/*.extxyz")), child)
     os.killpg(child.pid, signal.SIGKILL)
