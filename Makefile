@@ -1,7 +1,10 @@
-# make run    the whole walk on the bundled data: install, pull data and priors, invert, evaluate, register
-# make test   the tests
-# make check  format, lint, types, import direction
-# make ui     the MLflow page
+# make run        the whole walk on the bundled data: install, pull data and priors, invert, evaluate, register
+# make test       the tests of the first tier: minutes
+# make test-slow  those of the second (marker `slow`): whole sweeps, servers, browsers, kills
+# make test-all   both
+# make test-busy  the first tier N times (default: 5) beside two busy processes: a test that depends on luck fails
+# make check      format, lint, types, import direction
+# make ui         the MLflow page
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -10,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test check ui clean
+.PHONY: data-pulled run test test-slow test-all test-busy check ui clean
 .DEFAULT_GOAL := run
 
 run: .venv/core
@@ -18,9 +21,22 @@ run: .venv/core
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro register register-xanes invert
 	@$(BIN)/python -m glass_ml.cli.invert
 
-test: .venv/dev
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+data-pulled: .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc pull --quiet
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test: data-pulled
+	$(PYTEST) -m "not slow"
+
+test-slow: data-pulled
+	$(PYTEST) -m slow
+
+test-all: data-pulled
+	$(PYTEST)
+
+test-busy: data-pulled
+	benchmarks/busy.sh $(or $(N),5) $(PYTEST) -m "not slow"
 
 check: .venv/dev
 	$(BIN)/ruff format --check glass_ml tests benchmarks

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import LONG, until
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
@@ -60,11 +61,11 @@ class Browser:
 
     def __exit__(self, *error):
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(300)
         os.close(self._in)
         os.close(self._out)
 
-    def call(self, method: str, timeout: float = 60, **params):
+    def call(self, method: str, timeout: float = LONG, **params):
         """Result of a method of the protocol."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
@@ -112,16 +113,12 @@ class Browser:
         return answer["result"].get("value")
 
     def in_frame(self, expression: str):
-        """Value of an expression in the frame of another origin that the page holds."""
-        deadline = time.monotonic() + 60
-        while not (frame := self._frame()):
-            assert time.monotonic() < deadline, "no frame"
-            time.sleep(0.1)
+        """Wait until an expression is true of the frame of another origin that the page holds; returns its value."""
+        frame = until(self._frame, every=0.1)
         own = self._session
         self._session = self.call("Target.attachToTarget", targetId=frame, flatten=True)["sessionId"]
         try:
-            self.until("document.readyState === 'complete' && document.body.innerText !== ''")  # first it is empty
-            return self.js(expression)
+            return self.until(expression)
         finally:
             self._session = own
 
@@ -131,14 +128,12 @@ class Browser:
         targets = self.call("Target.getTargets")["targetInfos"]
         return next((t["targetId"] for t in targets if t["url"] == address), None)
 
-    def until(self, expression: str, timeout: float = 60):
+    def until(self, expression: str):
         """Wait until an expression is true of the page, and return its value."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if value := self.js(expression):
-                return value
-            self.js("new Promise((done) => setTimeout(done, 100))")
-        raise AssertionError(f"never true: {expression}; the page says: {self.text()[:3000]}")
+        try:
+            return until(lambda: self.js(expression), every=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {expression}; the page says: {self.text()[:3000]}") from None
 
     def text(self) -> str:
         """What a person reads on the page, those frames included that come from the same place."""

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-import time
-import urllib.request
 from contextlib import contextmanager
+
+from waiting import answer
 
 from glass_ml.tracking.reach import VARIABLE
 
@@ -25,13 +25,7 @@ def server(folder, port):
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
                           start_new_session=True) as process:  # fmt: skip
         try:
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                    break
-                except OSError:
-                    assert process.poll() is None
-                    time.sleep(0.2)
+            answer(f"http://127.0.0.1:{port}/health", process)
             yield process
         finally:
             stop(process)
@@ -40,4 +34,4 @@ def server(folder, port):
 def stop(process):
     if process.poll() is None:
         os.killpg(process.pid, 9)
-        process.wait(timeout=30)
+        process.wait(timeout=300)

@@ -64,3 +64,10 @@ def write_target(folder: Path, text: str = TARGET) -> Path:
     path = folder / "target.yaml"
     path.write_text(text)
     return path
+
+
+def write_quick_recipe(folder: Path, steps: int = 12, guidance: str = "decoupled") -> None:
+    """A recipe of a few noise levels, computed in this process, for tests of what surrounds an inversion."""
+    schedule = f"{{steps: {steps}, sigma_max: 1.5, rho: 7.0}}"
+    sampling = f"{{schedule: {schedule}, guidance: {{kind: {guidance}}}}}"
+    write_material(folder, f"{{target: {{reference: none}}, sampling: {sampling}, inversion: {{processes: 1}}}}\n")

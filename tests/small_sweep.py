@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -73,16 +72,6 @@ def finished_numbers(study: optuna.Study) -> list[int]:
 def start(*arguments: str) -> subprocess.Popen:
     line = [sys.executable, "-m", "glass_ml.cli.main", "tune", "a-Si", *arguments]
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition, process: subprocess.Popen, seconds: float = 90.0):
-    """The value of `condition` once it is true; fails when the process ends first."""
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < until, "it never came to that"
-        time.sleep(0.02)
-    return found
 
 
 def at_work(study: optuna.Study) -> set[int]:

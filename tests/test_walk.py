@@ -5,14 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from small_project import write_material, write_small_prior, write_target
+from small_project import write_quick_recipe, write_small_prior, write_target
+from waiting import until
 
 from glass_ml.analysis.references import reference_record
 from glass_ml.analysis.verdict import verdict
@@ -20,6 +20,11 @@ from glass_ml.cli.main import main
 
 SMALL = ["-n", "3", "--atoms", "40", "--seed", "5", "--no-track"]
 FILES = {"structures.extxyz", "lineage.json", "metrics.json", "spectra.csv", "report.html", "target.yaml"}
+
+
+@pytest.fixture(autouse=True)
+def few_levels(project: Path) -> None:
+    write_quick_recipe(project)
 
 
 def command(out: str, *more: str) -> list[str]:
@@ -32,18 +37,14 @@ def start(out: str, *more: str) -> subprocess.Popen:
 
 
 def test_a_killed_inversion_resumes_to_the_same_bytes(project: Path) -> None:
-    assert main(command("whole", "--processes", "1")) == 0
+    write_quick_recipe(project, steps=100)  # long enough to be killed in
+    assert main(command("whole")) == 0
     killed = start("killed", "--processes", "2")
-    deadline = time.monotonic() + 120
-    while not (done := list(Path("killed/.replicas").glob("*/replicas-*.npz"))):
-        assert killed.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
-        time.sleep(0.01)  # waits for another process
+    done = until(lambda: list(Path("killed/.replicas").glob("*/replicas-*.npz")), killed)
     killed.kill()
     killed.wait()
     with pytest.raises(ProcessLookupError):  # its workers end with it
-        while time.monotonic() < deadline:
-            os.killpg(killed.pid, 0)
-            time.sleep(0.05)
+        until(lambda: os.killpg(killed.pid, 0))
     kept = {file.name: file.stat().st_mtime_ns for file in done if file.exists()}
     assert kept and not Path("killed/structures.extxyz").exists()
 
@@ -82,10 +83,9 @@ def test_the_held_out_measurement_has_no_influence(project: Path) -> None:
 
 
 def test_guidance_improves_the_fit_and_keeps_atoms_apart(project: Path) -> None:
-    recipe = "{target: {reference: none}, sampling: {guidance: {kind: %s}}}"
     found = {}
     for kind in ("none", "decoupled"):
-        write_material(project, recipe % kind)
+        write_quick_recipe(project, 30, kind)
         assert main(command(kind)) == 0
         found[kind] = json.loads(Path(kind, "metrics.json").read_text())
     chi2 = {kind: metrics["measurements"]["gr"]["chi2_reduced"] for kind, metrics in found.items()}

@@ -2,7 +2,8 @@
 
 import json
 import struct
-import time
+
+from waiting import until
 
 
 def records(path):
@@ -26,16 +27,14 @@ def plain(items):
     return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
-def shown(folder, run_id, ended=True, seconds=30.0):
+def shown(folder, run_id, ended=True):
     """What the newest wandb run of an MLflow run says; one that has ended is waited for.
 
     The service of wandb says that a run is finished before it has written the last of it.
     """
-    until = time.monotonic() + seconds
-    while (found := _shown(folder, run_id))["exit"] is None and ended:
-        assert time.monotonic() < until, "its end was never written"
-        time.sleep(0.05)
-    return found
+    if ended:
+        until(lambda: _shown(folder, run_id)["exit"] is not None)
+    return _shown(folder, run_id)
 
 
 def _shown(folder, run_id):

@@ -1,4 +1,4 @@
-"""Replicas side by side in processes of this machine."""
+"""Replicas on the cores of this machine: one batch after the other in this process, or side by side in several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import pickle
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -29,13 +29,14 @@ def run_replicas(
     processes: int = 1,
     progress: bool = True,
 ) -> Structures:
-    """All replicas, in several processes of this machine with one thread each; arguments as `Replicas`.
+    """All replicas, computed on this machine's cores with one thread each; arguments as `Replicas`.
 
-    Called again with the same `scratch`, it computes only what is missing.
+    Called again with the same `scratch`, it computes only what is missing. A single process is this one, so that a
+    script needs no `__main__` guard; the structures are the same as those of several.
 
     Args:
         job, n_structures, config, scratch: see `Replicas`.
-        processes: computed side by side.
+        processes: computed side by side; with one, nothing else is started.
         progress: show a bar.
     """
     return run_inversions([Replicas(job, n_structures, config, Path(scratch))], processes=processes, progress=progress)[
@@ -55,9 +56,40 @@ def run_inversions(inversions: Sequence[Replicas], *, processes: int = 1, progre
     if missing:
         count = sum(len(replicas.batches()) for replicas in inversions)
         bar = Bar(inversions[0], count, count - len(missing), show=progress)
-        with closing(bar), _workers(inversions, min(processes, len(missing))) as (submit, messages):
-            _watch([submit(k, batch) for k, batch in missing], messages, bar)
+        with closing(bar):
+            if min(processes, len(missing)) == 1:
+                _compute_here(inversions, missing, bar)
+            else:
+                with _workers(inversions, min(processes, len(missing))) as (submit, messages):
+                    _watch([submit(k, batch) for k, batch in missing], messages, bar)
     return [replicas.collect() for replicas in inversions]
+
+
+def _compute_here(inversions: Sequence[Replicas], missing: Sequence[tuple[int, list[int]]], bar: Bar) -> None:
+    with _arithmetic_of_workers():
+        for k, batch in missing:
+
+            def report(
+                level: int, sigma: float, chi2: dict[str, float], first: int = batch[0], inversion: int = k
+            ) -> None:
+                bar(first, level, sigma, chi2, inversion)
+
+            inversions[k].compute(batch, report)
+
+
+@contextmanager
+def _arithmetic_of_workers() -> Iterator[None]:
+    """One thread, and denormal numbers flushed to zero; afterwards torch is as it was."""
+    threads = torch.get_num_threads()
+    smallest = torch.tensor(5e-324, dtype=torch.float64)
+    flushed = bool(smallest * 1 == 0)  # torch does not say
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)
+        torch.set_num_threads(threads)
 
 
 @contextmanager

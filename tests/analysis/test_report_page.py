@@ -22,6 +22,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import write_json
 from glass_ml.structures.io import from_atoms, write_frames
 
+pytestmark = pytest.mark.figures
 HOSTILE = "</script><script>alert(1)</script><b>&"
 
 
@@ -263,7 +264,9 @@ PROBE = """<script>
   const point = (type, id, x, y) => canvas.dispatchEvent(
     new PointerEvent(type, { pointerId: id, clientX: x, clientY: y, bubbles: true }));
   canvas.setPointerCapture = () => {};
-  const wait = () => new Promise((done) => setTimeout(done, 50));
+  const until = async (condition) => {
+    for (let k = 0; k < 100 && !condition(); k++) await new Promise((done) => setTimeout(done, 20));
+  };
   const set = (id, value) => {
     const box = document.getElementById(id);
     if (box.type === "checkbox") box.checked = value; else box.value = value;
@@ -271,8 +274,14 @@ PROBE = """<script>
     box.dispatchEvent(new Event("input"));
   };
   (async () => {
+    await until(() => inked() > 10000);
     const shots = [pixels()];
-    const step = async (action) => { action(); await wait(); shots.push(pixels()); };
+    const step = async (action) => {
+      const before = pixels();
+      action();
+      await until(() => pixels() !== before);
+      shots.push(pixels());
+    };
     result.inked = inked();
     await step(() => {
       point("pointerdown", 1, 100, 100); point("pointermove", 1, 160, 130); point("pointerup", 1, 160, 130);
@@ -305,9 +314,9 @@ def test_the_page_works_in_a_browser(page, tmp_path):
     probe = tmp_path / "probe.html"
     probe.write_text(page.replace("</body>", PROBE), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=500,900", "--virtual-time-budget=6000"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=500,900", "--virtual-time-budget=30000"]
     done = subprocess.run(
-        [browser, *options, "--dump-dom", probe.as_uri()], capture_output=True, timeout=60, check=True
+        [browser, *options, "--dump-dom", probe.as_uri()], capture_output=True, timeout=300, check=True
     )
     found = re.search(r'data-result="([^"]*)"', done.stdout.decode())
     assert found, done.stderr.decode()[-2000:]

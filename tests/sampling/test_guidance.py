@@ -121,7 +121,7 @@ def test_one_draw_has_mean_and_covariance_of_the_conditional_posterior():
     assert covariance_z(samples, covariance).abs().max() < 4.5
 
 
-@pytest.mark.parametrize(("kept", "levels"), [(0.0, 10), (-0.6, 20)])
+@pytest.mark.parametrize(("kept", "levels"), [(0.0, 10), pytest.param(-0.6, 20, marks=pytest.mark.slow)])
 def test_the_loop_samples_the_posterior(kept, levels):
     """Temperature 1 and draws: mean and covariance of p(x | y), far from those of the prior."""
     prior, measurement = example()

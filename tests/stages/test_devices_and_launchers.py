@@ -112,7 +112,7 @@ def test_one_task_uses_the_cores_of_its_machine(monkeypatch):
 
 
 def test_structures_do_not_depend_on_who_computes_them(project):
-    """Three batches: in this process, by torchrun in two, and by the local pool; the same bytes."""
+    """Three batches: in this process, by torchrun in two, by the local pool, and by Lightning; the same bytes."""
     params(sampling=SAMPLING)
     sizes = ["-n", "5", "--atoms", "24", "--seed", "3", "--no-track", "--json"]
     done = subprocess.run(
@@ -125,7 +125,7 @@ def test_structures_do_not_depend_on_who_computes_them(project):
     metrics = json.loads(done.stdout)  # one process speaks
     assert metrics["n_structures"] == 5 and not (project / "two" / ".replicas").exists()
     options = {"n_structures": 5, "n_atoms": 24, "seed": 3, "track": False, "progress": False}
-    for out, how in (("one", {"devices": Devices("cpu", 1)}), ("pool", {"processes": 1})):
+    for out, how in (("one", {"devices": Devices("cpu", 1)}), ("pool", {"processes": 2}), ("here", {"processes": 1})):
         invert("targets/a-Si/target.yaml", out, **options, **how)
         assert atom_lines(out) == atom_lines("two")
 

@@ -5,13 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from small_project import git, write_material, write_small_prior, write_target
+from waiting import until
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parents[2]
@@ -150,10 +150,13 @@ def test_queued(dvc):
     for name, seed in names.items():
         dvc("exp", "run", "-q", "--queue", "-n", name, "-S", f"{SEED}={seed}")
     dvc("queue", "start", "-q", "-j", "2")
-    deadline = time.monotonic() + 300
-    while (status := dvc("queue", "status")).count("Success") < len(names):
-        assert "Failed" not in status and time.monotonic() < deadline, status
-        time.sleep(0.2)  # waits for another process
+
+    def finished():
+        status = dvc("queue", "status")
+        assert "Failed" not in status, status
+        return status.count("Success") == len(names)
+
+    until(finished, every=0.5)
     for name, seed in names.items():
         check_recorded(dvc, name, seed)
     assert r_factors(dvc, "first", "second")["diff"] != 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow_server import server, stop
 from ports import free_port
+from small_project import write_quick_recipe
 
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
@@ -17,6 +18,11 @@ from glass_ml.tracking.store import EXPERIMENTS, open_store
 
 INVERT = ["invert", "targets/a-Si/target.yaml", "-n", "2", "--atoms", "40", "--out", "inversions/one"]
 OUT = Path("inversions/one")
+
+
+@pytest.fixture(autouse=True)
+def few_levels(project):
+    write_quick_recipe(project)
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ def spread_of_fit(folder: str, name: str) -> float:
 
 
 def test_ten_times_the_uncertainty_gives_a_wider_ensemble(project: Path) -> None:
-    recipe = "{target: {reference: none}, sampling: {schedule: {steps: 60}, temperature: {structure: 1}}}"
-    write_material(project, recipe)
+    sampling = "{schedule: {steps: 60}, temperature: {structure: 1}}"
+    write_material(project, f"{{target: {{reference: none}}, sampling: {sampling}, inversion: {{processes: 1}}}}")
     for folder, sigma in (("sharp", "0.05"), ("vague", "0.5")):
         target = write_target(
             project / "targets" / folder, TARGET.replace("sigma: 0.05, broad", f"sigma: {sigma}, broad")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from ase.io import read
 from ports import free_port
 from small_project import write_target
+from waiting import LONG, answer
 
 from glass_ml.provenance.lineage import read_stamp, structure_sha256
 from glass_ml.provenance.models import model_sha256
@@ -37,27 +37,22 @@ def served(project, tmp_path):
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
-            if server.poll() is not None:
-                pytest.fail((tmp_path / "log").read_text()[-2000:])
-            try:
-                urllib.request.urlopen(f"{address}/ping", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.5)
+        answer(f"{address}/ping", server)
         yield address
+    except AssertionError as error:
+        raise AssertionError((tmp_path / "log").read_text()[-2000:]) from error
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        server.wait(300)
 
 
 def post(address, **content):
     request = urllib.request.Request(
         f"{address}/invocations", json.dumps(content).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return json.loads(answer.read())["predictions"]
+    with urllib.request.urlopen(request, timeout=LONG) as stream:
+        return json.loads(stream.read())["predictions"]
 
 
 @pytest.mark.slow

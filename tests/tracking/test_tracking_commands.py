@@ -4,11 +4,10 @@ import json
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
 import pytest
 from ports import free_port
+from waiting import answer
 
 from glass_ml.cli.main import main
 from glass_ml.tracking.health import examine
@@ -95,16 +94,8 @@ def test_ui_answers_on_loopback(project, store):
     command = [sys.executable, "-m", "glass_ml.cli.main", "ui", "--port", str(port)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as page:
         try:
-            url = f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/search"
-            for _ in range(400):
-                try:
-                    with urllib.request.urlopen(url, timeout=5) as answer:
-                        names = [m["name"] for m in json.load(answer)["registered_models"]]
-                    break
-                except OSError:
-                    assert page.poll() is None
-                    time.sleep(0.2)
-            assert names == ["glass-a-Si"]
+            found = json.loads(answer(f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/search", page))
+            assert [m["name"] for m in found["registered_models"]] == ["glass-a-Si"]
         finally:
             page.terminate()
 

@@ -56,7 +56,7 @@ def test_two_processes_make_one_store_and_one_version_without_network(project):
     (project / "mlruns" / "mlflow.draft").write_bytes(b"left by a killed process")
     assert not store_exists()
     processes = [python(OFFLINE + REGISTER, project, stderr=subprocess.PIPE) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in processes]
+    outputs = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert sorted(out.splitlines()[0] for out, _ in outputs) == ["registered 1 False", "registered 1 True"]
     assert [out.splitlines()[1] for out, _ in outputs] == ["attempts []"] * 2
@@ -156,7 +156,7 @@ def test_killed_processes(store, project):
         assert reap(store) == []  # both are alive
     for number, process in processes.items():
         process.send_signal(number)
-        assert process.wait(timeout=30) != 0
+        assert process.wait(timeout=300) != 0
     status = {number: store.client.get_run(ids[number]).info.status for number in ids}
     assert status == {signal.SIGTERM: "KILLED", signal.SIGKILL: "RUNNING"}
     # The next run finds the one that died without a word; the same work goes on in the same run.

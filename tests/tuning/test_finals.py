@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 from scipy.stats import ttest_1samp
-from small_sweep import TUNING, finished_numbers, start, stopped_worker, study_of, wait_for, write_recipe
+from small_sweep import TUNING, finished_numbers, start, stopped_worker, study_of, write_recipe
+from waiting import until
 
 from glass_ml.cli.main import main
 from glass_ml.config import build
@@ -161,15 +162,15 @@ def test_who_wins_the_finals_is_written_and_recorded(
 def test_killed_finals_lose_and_double_nothing(sweep_project: Path) -> None:
     write_recipe(sweep_project, ONE_AXIS, largest=WEAK)
     sweep = start("--trials", "4", "--workers", "2")
-    wait_for(lambda: (FOLDER / "journal.log").exists() and b"-finals-" in (FOLDER / "journal.log").read_bytes(), sweep)
+    until(lambda: (FOLDER / "journal.log").exists() and b"-finals-" in (FOLDER / "journal.log").read_bytes(), sweep)
     sweep.kill()
     sweep.communicate()
     assert len(finished_numbers(study_of(FOLDER))) == 4 and not (FOLDER / "result.json").exists()
     parent = open_store().client.get_run(record_sweep(FOLDER))
     assert parent.info.status == "KILLED"  # all trials are there, and no winner yet
     again = start("--trials", "4", "--workers", "2")
-    os.kill(wait_for(lambda: stopped_worker(study_of(FOLDER, "finals"), FOLDER), again), signal.SIGKILL)
-    _, err = again.communicate(timeout=120)
+    os.kill(until(lambda: stopped_worker(study_of(FOLDER, "finals"), FOLDER), again), signal.SIGKILL)
+    _, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
     result = json.loads((FOLDER / "result.json").read_text())
     names = sorted(t.user_attrs["stated"] for t in finished(study_of(FOLDER, "finals")))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from mlflow_server import server, stop
 from ports import free_port
-from small_sweep import finished_numbers, start, stopped_worker, study_of, wait_for
+from small_sweep import finished_numbers, start, stopped_worker, study_of
+from waiting import until
 
 from glass_ml.cli.main import main
 from glass_ml.tracking import outbox
@@ -32,13 +33,13 @@ def test_server_stopped_in_the_middle_of_a_sweep(sweep_project, tmp_path, monkey
     monkeypatch.setenv(VARIABLE, f"http://127.0.0.1:{port}")
     with server(folder, port) as process:
         sweep = start("--trials", str(TRIALS), "--workers", "1")
-        wait_for(lambda: (FOLDER / "journal.log").exists() and finished_numbers(study_of(FOLDER)), sweep)
-        worker = wait_for(lambda: stopped_worker(study_of(FOLDER), FOLDER), sweep)  # trials do not run ahead of MLflow
-        wait_for(lambda: sweep_runs()[1], sweep)
+        until(lambda: (FOLDER / "journal.log").exists() and finished_numbers(study_of(FOLDER)), sweep)
+        worker = until(lambda: stopped_worker(study_of(FOLDER), FOLDER), sweep)  # trials do not run ahead of MLflow
+        until(lambda: sweep_runs()[1], sweep)
         assert len(finished_numbers(study_of(FOLDER))) < TRIALS
         stop(process)
         os.kill(worker, signal.SIGCONT)
-        out, error = sweep.communicate(timeout=240)
+        out, error = sweep.communicate(timeout=600)
     assert sweep.returncode == 0, error
     assert "written to tuned/a-Si.yaml" in out or "they stay" in out
     lines = [line for line in error.splitlines() if "not recorded in MLflow" in line]

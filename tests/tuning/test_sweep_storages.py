@@ -3,9 +3,6 @@
 import json
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +12,7 @@ import pytest
 from ports import free_port
 from small_sweep import finished_numbers
 from test_trials_shared import sweep_of
+from waiting import answer
 
 from glass_ml.cli.main import main
 from glass_ml.tuning.record import read_manifest, record_sweep
@@ -32,7 +30,6 @@ def server(*command: str) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-@pytest.mark.slow
 def test_a_sweep_in_a_database_is_recorded_from_there(sweep_project: Path, capsys: pytest.CaptureFixture) -> None:
     url = f"sqlite:///{sweep_project}/group.db"
     assert main(["tune", "a-Si", "--trials", "2", "--workers", "1", "--storage", url, "--json"]) == 0
@@ -67,14 +64,6 @@ def test_the_dashboard_opens_the_journal(tmp_path: Path) -> None:
     port = free_port()
     command = Path(sys.executable).with_name("optuna-dashboard")
     with server(str(command), str(tmp_path / "journal.log"), "--port", str(port)) as process:
-        until = time.monotonic() + 60
-        while True:
-            assert process.poll() is None and time.monotonic() < until, "it does not answer"
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies") as answer:
-                    studies = json.load(answer)["study_summaries"]
-                    break
-            except urllib.error.URLError:
-                time.sleep(0.1)  # waits for another process
+        studies = json.loads(answer(f"http://127.0.0.1:{port}/api/studies", process))["study_summaries"]
     assert [s["study_name"] for s in studies] == ["valley"]
     assert studies[0]["directions"] == ["minimize", "minimize"]

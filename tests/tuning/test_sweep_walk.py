@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from small_sweep import finished_numbers, start, stopped_worker, study_of, wait_for
+from small_sweep import finished_numbers, start, stopped_worker, study_of
+from waiting import until
 
 from glass_ml.cli.main import main
 from glass_ml.settings.recipe import system_config
@@ -74,10 +75,10 @@ def test_two_workers_do_what_is_asked_and_it_is_recorded_once(
 @pytest.mark.slow
 def test_killed_workers_and_parents_lose_and_double_nothing(sweep_project: Path) -> None:
     sweep = start("--trials", "5", "--workers", "2")
-    wait_for(lambda: (FOLDER / "journal.log").exists() and finished_numbers(study_of(FOLDER)), sweep)
+    until(lambda: (FOLDER / "journal.log").exists() and finished_numbers(study_of(FOLDER)), sweep)
     study = study_of(FOLDER)
-    os.kill(wait_for(lambda: stopped_worker(study, FOLDER), sweep), signal.SIGKILL)
-    _, err = sweep.communicate(timeout=120)
+    os.kill(until(lambda: stopped_worker(study, FOLDER), sweep), signal.SIGKILL)
+    _, err = sweep.communicate(timeout=600)
     assert sweep.returncode == 0, err
     assert "died (signal 9): another takes over" in err
     assert len(finished_numbers(study)) == 5
@@ -87,7 +88,7 @@ def test_killed_workers_and_parents_lose_and_double_nothing(sweep_project: Path)
     assert [t.params for t in again] == [t.params for t in lost] and lost
 
     parent = start("--trials", "8", "--workers", "2")
-    wait_for(lambda: len(finished_numbers(study)) > 5, parent)
+    until(lambda: len(finished_numbers(study)) > 5, parent)
     parent.kill()
     parent.wait()
     for stream in (parent.stdout, parent.stderr):
