@@ -23,7 +23,8 @@ from baselines.relaxation import relaxed
 from baselines.score import rescaled
 
 from glass_ml.analysis.ensemble import describe
-from glass_ml.execution.processes import run_replicas
+from glass_ml.execution.processes import run_inversions
+from glass_ml.execution.replicas import Replicas
 from glass_ml.files import write_json
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target, load_target
@@ -59,7 +60,8 @@ def ours(system: str, case: dict, target: Target, *, guided: bool) -> tuple[Stru
         sampling = replace(sampling, schedule=replace(sampling.schedule, steps=ALONE))
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        structures = run_replicas(job, case["replicas"], sampling, scratch, processes=2)
+        replicas = Replicas(job, case["replicas"], sampling, Path(scratch))
+        (structures,) = run_inversions([replicas], processes=2)
     return structures, time.perf_counter() - start
 
 

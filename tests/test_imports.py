@@ -164,7 +164,7 @@ def test_what_only_explains_itself_loads_no_library(words):
 def test_an_inversion_loads_no_library_of_the_platform_before_it_samples(project):
     code = (
         "from glass_ml.stages import invert\n"
-        "invert.run_replicas = lambda *_, **__: sys.exit('about to sample')\n"
+        "invert.run_inversions = lambda *_, **__: sys.exit('about to sample')\n"
         "invert.invert('targets/a-Si/target.yaml', 'out', n_atoms=40, track=False, progress=False)"
     )
     loaded = loaded_by(code, "about to sample")

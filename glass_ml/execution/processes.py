@@ -7,49 +7,26 @@ import os
 import pickle
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from glass_ml.execution.replicas import Bar, Replicas
-from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.structures.state import Structures
 
 
-def run_replicas(
-    job: Mapping[str, Any],
-    n_structures: int,
-    config: SamplingConfig,
-    scratch: Path | str,
-    *,
-    processes: int = 1,
-    progress: bool = True,
-) -> Structures:
-    """All replicas, computed on this machine's cores with one thread each; arguments as `Replicas`.
-
-    Called again with the same `scratch`, it computes only what is missing. A single process is this one, so that a
-    script needs no `__main__` guard; the structures are the same as those of several.
-
-    Args:
-        job, n_structures, config, scratch: see `Replicas`.
-        processes: computed side by side; with one, nothing else is started.
-        progress: show a bar.
-    """
-    return run_inversions([Replicas(job, n_structures, config, Path(scratch))], processes=processes, progress=progress)[
-        0
-    ]
-
-
 def run_inversions(inversions: Sequence[Replicas], *, processes: int = 1, progress: bool = True) -> list[Structures]:
-    """The replicas of several inversions, all side by side in one set of processes; otherwise as `run_replicas`.
+    """The structures of inversions, computed on this machine's cores with one thread each.
+
+    Called again with the same `scratch` of each, it computes only what is missing. A single process is this one, so
+    that a script needs no `__main__` guard; the structures are the same as those of several.
 
     Args:
-        inversions: with the same noise levels.
-        processes: computed side by side.
+        inversions: with the same noise levels; their replicas are computed side by side.
+        processes: with one, nothing else is started.
         progress: show a bar.
     """
     missing = [(k, batch) for k, replicas in enumerate(inversions) for batch in replicas.missing()]

@@ -9,7 +9,7 @@ from typing import Any
 
 from glass_ml.config import as_mapping, build
 from glass_ml.errors import InputError
-from glass_ml.settings.overrides import dotted
+from glass_ml.settings.overrides import dotted, with_settings
 from glass_ml.settings.recipe import PARAMS, system_config, system_names
 from glass_ml.settings.sampling import SamplingConfig
 
@@ -21,15 +21,15 @@ class Resolved:
     Attributes:
         settings: all of them.
         source: where they come from: "the caller", the winner file of a sweep, "params.yaml" or "the model card".
-        replaced: what a winner file puts in the place of the recipe, as text.
+        replacing: which of them stand in the place of others, as text.
     """
 
     settings: SamplingConfig
     source: str
-    replaced: str = ""
+    replacing: str = ""
 
     def __str__(self) -> str:
-        return f"settings of {self.source}" + (f" in place of {PARAMS}: {self.replaced}" if self.replaced else "")
+        return f"settings of {self.source}" + (f" in place of {self.replacing}" if self.replacing else "")
 
 
 def described(system: str, root: Path) -> bool:
@@ -38,7 +38,11 @@ def described(system: str, root: Path) -> bool:
 
 
 def sampling_settings(
-    system: str, card: Mapping[str, Any], *, argument: SamplingConfig | None = None, root: Path | None = Path()
+    system: str,
+    card: Mapping[str, Any],
+    *,
+    argument: SamplingConfig | Mapping[str, Any] | None = None,
+    root: Path | None = Path(),
 ) -> Resolved:
     """The settings of an inversion: those of the caller, of a sweep's winner, of params.yaml, or of the prior's card.
 
@@ -47,28 +51,35 @@ def sampling_settings(
     Args:
         system: the material, as the target names it.
         card: of the prior.
-        argument: what the caller states.
+        argument: what the caller states: all settings, or dotted keys with values that go before whatever else counts.
         root: the project; None where there is none, as for a served model.
 
     Raises:
         InputError: none of them has settings, or they cannot be used.
     """
-    if argument is not None:
+    if isinstance(argument, SamplingConfig):
         return Resolved(argument, "the caller")
+    if argument is not None:
+        found = sampling_settings(system, card, root=root)
+        settings = with_settings(found.settings, argument, "settings")
+        changed = _changed(found.settings, settings)
+        return Resolved(settings, "the caller", f"{found.source}: {changed}") if changed else found
     if root is not None and described(system, root):
         own = system_config(system, root / PARAMS, tuned=False)
         used = system_config(system, root / PARAMS)
-        before, after = (dotted(as_mapping(config.sampling)) for config in (own, used))
-        changed = [
-            f"{key} {_short(after[key])} for {_short(before[key])}" for key in after if after[key] != before[key]
-        ]
+        changed = _changed(own.sampling, used.sampling)
         if changed and own.tuning:
-            return Resolved(used.sampling, own.tuning.winner, ", ".join(changed))
+            return Resolved(used.sampling, own.tuning.winner, f"{PARAMS}: {changed}")
         return Resolved(used.sampling, str(PARAMS))
     if "sampling" in card:
         return Resolved(build(SamplingConfig, card["sampling"], "model card: sampling"), "the model card")
     what = f"the prior has no recipe: its card holds no sampling settings, and no {PARAMS} here describes '{system}'"
     raise InputError(what, mend=f"describe '{system}' in {PARAMS}, or take a model of format 3: 'glass-ml models list'")
+
+
+def _changed(before: SamplingConfig, after: SamplingConfig) -> str:
+    old, new = dotted(as_mapping(before)), dotted(as_mapping(after))
+    return ", ".join(f"{key} {_short(new[key])} for {_short(old[key])}" for key in new if new[key] != old[key])
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Stage `card`: a trained prior gets the card that it travels with: recipe of inversions, descriptors of its material."""
+"""Stage `card`: a trained prior gets the card that it travels with: recipe, descriptors of its material."""
 
 from __future__ import annotations
 

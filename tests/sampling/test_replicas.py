@@ -12,7 +12,7 @@ import torch
 from small_project import write_target
 
 from glass_ml.errors import InputError
-from glass_ml.execution.processes import run_replicas
+from glass_ml.execution.processes import run_inversions
 from glass_ml.execution.replicas import Replicas
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
@@ -31,6 +31,10 @@ CONFIG = SamplingConfig(
     temperature=Temperature(0.6),
     batch=2,
 )
+
+
+def run_replicas(job, count, config, scratch, *, processes=1, progress=False):
+    return run_inversions([Replicas(job, count, config, scratch)], processes=processes, progress=progress)[0]
 
 
 @pytest.fixture(autouse=True)
@@ -86,11 +90,11 @@ def test_replicas_do_not_depend_on_processes_nor_on_interruptions(tmp_path, prio
 SCRIPT = """\
 import pickle, sys, torch
 from pathlib import Path
-from glass_ml.execution.processes import run_replicas
+from glass_ml.execution.processes import run_inversions
 from glass_ml.execution.replicas import Replicas
 job, config = pickle.loads(Path(sys.argv[1]).read_bytes())
 torch.set_num_threads(2)
-run_replicas(job, 2, config, Path(sys.argv[2]), processes=1, progress=False)
+run_inversions([Replicas(job, 2, config, Path(sys.argv[2]))], processes=1, progress=False)
 assert torch.get_num_threads() == 2
 """
 

@@ -141,15 +141,15 @@ def test_server_stopped_in_the_middle(project, tmp_path, monkeypatch, capsys):
     with server(folder, port) as process:
         assert set(open_store().experiments) == set(EXPERIMENTS)
         register_prior("models/a-Si", system="a-Si")
-        sampled = stage.run_replicas
+        sampled = stage.run_inversions
 
         def sampled_then_stopped(*arguments, **options):
             stop(process)
             return sampled(*arguments, **options)
 
-        monkeypatch.setattr(stage, "run_replicas", sampled_then_stopped)
+        monkeypatch.setattr(stage, "run_inversions", sampled_then_stopped)
         assert main([*INVERT, "--model", "models:/glass-a-Si@candidate"]) == 0
-    monkeypatch.setattr(stage, "run_replicas", sampled)
+    monkeypatch.setattr(stage, "run_inversions", sampled)
     assert main(["evaluate", str(OUT)]) == 0
     assert "kept for 'glass-ml sync'" in capsys.readouterr().err
     with server(folder, port) as process:

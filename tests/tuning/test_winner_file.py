@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.settings.recipe import system_config
+from glass_ml.settings.resolution import sampling_settings
 from glass_ml.settings.winner import Winner, read_winner, write_winner
-from glass_ml.stages.invert import settings_of
 from glass_ml.tuning.finals import leaders, least_loss, score
 from glass_ml.tuning.objective import OBJECTIVES
 from glass_ml.tuning.results import result_text, sweep_note, write_results
@@ -70,13 +70,13 @@ def test_where_nothing_keeps_the_limits_nothing_is_written(tmp_path: Path, final
 
 def test_inversions_use_the_settings_of_the_file(sweep_project: Path, capsys: pytest.CaptureFixture) -> None:
     before = system_config("a-Si")
-    assert settings_of("a-Si", {})[0].settings == before.sampling
+    assert sampling_settings("a-Si", {}).settings == before.sampling
     file = Path("tuned/a-Si.yaml")
     chosen = Winner("a-Si", {"step.kept": 0.25, "schedule.steps": 6}, {"study": "a-Si-1", "trial": 4})
     write_winner(file, chosen, "tune a-Si")
     assert read_winner(file, "a-Si") == chosen
     assert yaml.safe_load(file.read_text())["settings"] == {"step": {"kept": 0.25}, "schedule": {"steps": 6}}
-    sampling = settings_of("a-Si", {})[0].settings
+    sampling = sampling_settings("a-Si", {}).settings
     assert (sampling.step.kept, sampling.schedule.steps) == (0.25, 6)
     assert sampling.guidance == before.sampling.guidance
     assert system_config("a-Si", tuned=False) == before
