@@ -18,7 +18,7 @@ import matplotlib as mpl
 import numpy as np
 from ase.data import chemical_symbols
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from glass_ml.analysis.coordination import coordination_fractions
@@ -94,30 +94,41 @@ def named(name: str, kind: str) -> str:
     return name if name == title else f"{name}: {title}"
 
 
-def spectrum_figure(spectrum: FittedSpectrum) -> Figure:
-    """Target, mean fit with the spread over replicas, and below it the residual with the stated uncertainty."""
+def spectra_figure(spectra: Sequence[FittedSpectrum]) -> Figure:
+    """Of each measurement the data, the mean fit with the spread over replicas, and below it the residual.
+
+    The grey band around the residual is the stated uncertainty.
+    """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH, 4.0))
-        top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        x, colour = spectrum.x, BLUE if spectrum.use == "fit" else ORANGE
-        few = len(x) <= MANY_POINTS
-        style = {"marker": "o", "markersize": 2.6, "linestyle": "none"} if few else {"linewidth": 1.2}
-        top.plot(x, spectrum.target, color=INK, label="data", **style)
-        band = (spectrum.fit - spectrum.spread, spectrum.fit + spectrum.spread)
-        top.fill_between(x, *band, color=colour, alpha=0.3, linewidth=0)
-        label = "mean of the structures" if spectrum.use == "fit" else "predicted (held out)"
-        top.plot(x, spectrum.fit, color=colour, label=label)
-        top.legend(loc="best")
-        known = kinds().get(spectrum.kind)
-        top.set_ylabel(known.y if known else spectrum.kind)
-        below.fill_between(x, -spectrum.sigma, spectrum.sigma, color=MUTED, alpha=0.25, linewidth=0)
-        below.plot(x, spectrum.residual, color=colour, linewidth=1.2)
-        below.axhline(0, color=INK, linewidth=0.8)
-        below.set_ylabel("residual")
-        below.set_xlabel(known.x if known else "x")
-        below.set_xlim(x.min(), x.max())
-        figure.align_ylabels()
+        figure = Figure(figsize=(WIDTH, 4.0 * len(spectra)))
+        parts = figure.subfigures(len(spectra), 1, squeeze=False)[:, 0]
+        for part, spectrum in zip(parts, spectra, strict=True):
+            _draw_spectrum(part, spectrum)
+            if len(spectra) > 1:
+                part.suptitle(named(spectrum.name, spectrum.kind))
         return figure
+
+
+def _draw_spectrum(figure: Figure | SubFigure, spectrum: FittedSpectrum) -> None:
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    x, colour = spectrum.x, BLUE if spectrum.use == "fit" else ORANGE
+    few = len(x) <= MANY_POINTS
+    style: dict[str, Any] = {"marker": "o", "markersize": 2.6, "linestyle": "none"} if few else {"linewidth": 1.2}
+    top.plot(x, spectrum.target, color=INK, label="data", **style)
+    band = (spectrum.fit - spectrum.spread, spectrum.fit + spectrum.spread)
+    top.fill_between(x, *band, color=colour, alpha=0.3, linewidth=0)
+    label = "mean of the structures" if spectrum.use == "fit" else "predicted (held out)"
+    top.plot(x, spectrum.fit, color=colour, label=label)
+    top.legend(loc="best")
+    known = kinds().get(spectrum.kind)
+    top.set_ylabel(known.y if known else spectrum.kind)
+    below.fill_between(x, -spectrum.sigma, spectrum.sigma, color=MUTED, alpha=0.25, linewidth=0)
+    below.plot(x, spectrum.residual, color=colour, linewidth=1.2)
+    below.axhline(0, color=INK, linewidth=0.8)
+    below.set_ylabel("residual")
+    below.set_xlabel(known.x if known else "x")
+    below.set_xlim(x.min(), x.max())
+    figure.align_ylabels()
 
 
 def _band(axes: Axes, x: NDArray, values: NDArray, colour: str, label: str) -> None:

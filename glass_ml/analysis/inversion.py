@@ -13,6 +13,7 @@ import numpy as np
 from glass_ml.analysis.distribution import Array
 from glass_ml.analysis.ensemble import Anatomy
 from glass_ml.errors import InputError
+from glass_ml.measurements.comparison import MeasurementFit
 from glass_ml.structures.io import read_structures
 from glass_ml.structures.state import Structures
 
@@ -38,6 +39,13 @@ class FittedSpectrum:
     fit: Array
     spread: Array
     residual: Array
+
+    @classmethod
+    def of(cls, fit: MeasurementFit) -> FittedSpectrum:
+        """A measurement beside the model, its systems averaged."""
+        mean, spread = fit.fit.mean(0), fit.fit.std(0, unbiased=False)
+        columns = (fit.x, fit.target, fit.sigma, mean, spread, mean - fit.target)
+        return cls(fit.name, fit.kind, fit.use, *(column.numpy() for column in columns))
 
 
 @dataclass(frozen=True)

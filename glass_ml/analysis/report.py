@@ -84,7 +84,7 @@ def _file_name(measurement: str) -> str:
 
 def _spectrum_figures(spectra: tuple[FittedSpectrum, ...]) -> dict[str, tuple[str, Figure]]:
     return {
-        _file_name(s.name): (figures.named(s.name, s.kind), figures.spectrum_figure(s))
+        _file_name(s.name): (figures.named(s.name, s.kind), figures.spectra_figure([s]))
         for s in spectra
         if len(s.x) >= figures.FEW_POINTS
     }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from glass_ml.observables.kinds import find_kind
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def solve_scale_offset(
@@ -152,6 +156,19 @@ class Comparison:
     """Every measurement of a target beside the model, fitted and validating ones alike."""
 
     measurements: tuple[MeasurementFit, ...]
+
+    def table(self) -> DataFrame:
+        """A row for each measurement: name, kind, use, R, reduced chi-square, points compared, scale and offset."""
+        import pandas as pd
+
+        rows = [
+            {
+                "measurement": m.name, "kind": m.kind, "use": m.use, "R": m.r_factor, "chi2/n": m.chi2_reduced,
+                "points": m.n_points, "scale": float(m.scale.mean()), "offset": float(m.offset.mean()),
+            }
+            for m in self.measurements
+        ]  # fmt: skip
+        return pd.DataFrame(rows).set_index("measurement")
 
     def __getitem__(self, name: str) -> MeasurementFit:
         """The measurement of that name; KeyError if there is none."""

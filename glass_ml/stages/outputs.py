@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 from glass_ml.analysis.angles import describe_sharp
 from glass_ml.analysis.ensemble import Anatomy, describe, summary
-from glass_ml.analysis.inversion import read_inversion
+from glass_ml.analysis.inversion import FittedSpectrum, read_inversion
 from glass_ml.analysis.report import write_report
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, write_json, write_text
@@ -20,14 +19,13 @@ from glass_ml.measurements.comparison import Comparison
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.observables.surrogate_files import WEIGHTS
-from glass_ml.provenance.lineage import Lineage, Measured, load_lineage, measurement_entry, stamp, write_lineage
+from glass_ml.provenance.lineage import load_lineage, stamp, write_lineage
 from glass_ml.provenance.project import worktree
 from glass_ml.sampling.constraints import MinimumDistance, too_close
-from glass_ml.sampling.protocols import Denoiser
 from glass_ml.sampling.schedules import noise_levels
-from glass_ml.settings.resolution import Resolved
 from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.originality import originality
+from glass_ml.stages.plan import Plan
 from glass_ml.structures.io import to_atoms, write_frames
 from glass_ml.structures.state import Structures
 from glass_ml.tracking.inversions import FILES
@@ -42,15 +40,6 @@ def compare_with_target(target: Target, structures: Structures, sampling: Sampli
     """Every measurement of the target beside the structures."""
     with torch.no_grad():
         return build_likelihood(target, structures, ensemble=sampling.fit == "ensemble").compare(structures)
-
-
-def measurement_entries(target: Target) -> list[Measured]:
-    """What the lineage keeps of every file that a target's measurements rest on."""
-    return [
-        measurement_entry(m.name, m.kind, m.use, f.path, role=f.role, sha256=f.sha256)
-        for m in target.measurements
-        for f in m.files
-    ]
 
 
 def check_copies(target: Target, out: Path) -> None:
@@ -133,26 +122,14 @@ def finished_metrics(out: Path, identity: str) -> dict[str, Any] | None:
     return metrics if intact and sha256_file(structures) == metrics.get("structures_sha256") else None
 
 
-def write_inversion(
-    out: Path,
-    identity: str,
-    target: Target,
-    lineage: Lineage,
-    structures: Structures,
-    denoiser: Denoiser,
-    recipe: Resolved,
-    references: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+def write_inversion(out: Path, plan: Plan, structures: Structures) -> dict[str, Any]:
     """Write everything that an inversion leaves in its folder; returns the metrics.
-
-    `references` are the reference descriptors of the material on the prior's card: with them in metrics.json, the
-    folder alone can be judged.
 
     The report comes last and goes first: with it, and with metrics of the right identity, a folder is whole.
     """
-    sampling = recipe.settings
+    target = plan.target
     (out / "report.html").unlink(missing_ok=True)
-    write_frames(out / "structures.extxyz", stamp(to_atoms(structures), lineage))
+    write_frames(out / "structures.extxyz", stamp(to_atoms(structures), plan.lineage))
     write_text(out / "target.yaml", target.path.read_text(encoding="utf-8"))
     for measurement in target.measurements:
         for role, file, _ in measurement.files:
@@ -163,39 +140,44 @@ def write_inversion(
                 shutil.copytree(source, copy, dirs_exist_ok=True)
             else:
                 shutil.copyfile(source, copy)
-    write_lineage(
-        out / "lineage.json", lineage
-    )  # after the copies: an earlier one says of what is there that it may go
-    comparison = compare_with_target(target, structures, sampling)
+    # After the copies: an earlier lineage says of what is there that it may go.
+    write_lineage(out / "lineage.json", plan.lineage)
+    comparison = compare_with_target(target, structures, plan.recipe.settings)
     write_text(out / "spectra.csv", _spectra_table(comparison))
     anatomy = Anatomy.of(structures)
-    described = summary({**describe(anatomy), **describe_sharp(anatomy.angles)})
-    closest = MinimumDistance({(int(a), int(b)): sampling.minimum_distance * r for a, b, r in denoiser.shortest})
-    described["too_close"] = summary({"": too_close(structures, closest).double().numpy()})[""]
     metrics = {
-        "inversion": identity,
+        "inversion": plan.identity,
         "structures_sha256": sha256_file(out / "structures.extxyz"),
-        "n_structures": structures.n_systems,
-        "n_atoms": structures.n_atoms // structures.n_systems,
-        "network_calls": len(noise_levels(sampling.schedule)),
-        "model_uri": lineage.model_uri,
-        "settings_source": recipe.source,
-        "note": target.note,
-        "measurements": measurement_metrics(comparison),
-        "structure": described,
-        **originality(structures, lineage),
-        **({"references": dict(references)} if references else {}),
+        **inversion_metrics(plan, anatomy, comparison),
     }
     write_json(out / "metrics.json", metrics)
     write_report(read_inversion(out, anatomy), out / "figures")
     return metrics
 
 
+def inversion_metrics(plan: Plan, anatomy: Anatomy, comparison: Comparison) -> dict[str, Any]:
+    """What is known of the structures of an inversion: all that a verdict needs."""
+    structures, sampling = anatomy.structures, plan.recipe.settings
+    described = summary({**describe(anatomy), **describe_sharp(anatomy.angles)})
+    closest = MinimumDistance({(int(a), int(b)): sampling.minimum_distance * r for a, b, r in plan.prior.shortest})
+    described["too_close"] = summary({"": too_close(structures, closest).double().numpy()})[""]
+    return {
+        "n_structures": structures.n_systems,
+        "n_atoms": structures.n_atoms // structures.n_systems,
+        "network_calls": len(noise_levels(sampling.schedule)),
+        "model_uri": plan.lineage.model_uri,
+        "settings_source": plan.recipe.source,
+        "note": plan.target.note,
+        "measurements": measurement_metrics(comparison),
+        "structure": described,
+        **originality(structures, plan.lineage),
+        **({"references": dict(plan.references)} if plan.references else {}),
+    }
+
+
 def _spectra_table(comparison: Comparison) -> str:
     lines = ["measurement,kind,use,x,target,sigma,fit,spread,residual"]
-    for m in comparison.measurements:
-        mean, spread = m.fit.mean(0), m.fit.std(0, unbiased=False)
-        columns = (m.x, m.target, m.sigma, mean, spread, mean - m.target)
-        for row in zip(*(c.tolist() for c in columns), strict=True):
+    for m in map(FittedSpectrum.of, comparison.measurements):
+        for row in zip(m.x, m.target, m.sigma, m.fit, m.spread, m.residual, strict=True):
             lines.append(",".join([f'"{m.name}"', m.kind, m.use, *(f"{value:.6g}" for value in row)]))
     return "\n".join(lines) + "\n"

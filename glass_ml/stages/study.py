@@ -31,7 +31,7 @@ from glass_ml.provenance.project import code_identity
 from glass_ml.sampling.protocols import Denoiser
 from glass_ml.settings.recipe import StudyConfig, system_config
 from glass_ml.settings.sampling import SamplingConfig
-from glass_ml.stages.outputs import measurement_entries
+from glass_ml.stages.plan import measurement_entries
 from glass_ml.stages.probes import (
     BROADENING,
     Reference,
