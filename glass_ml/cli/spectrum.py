@@ -3,14 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from glass_ml.cli.output import emit
 from glass_ml.observables.fields import Context, from_text
-from glass_ml.observables.kinds import fields_of_kinds, find_kind, kinds
-
-if TYPE_CHECKING:
-    from glass_ml.observables.kinds import Kind
+from glass_ml.observables.kinds import Kind, fields_of_kinds, find_kind, kinds
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(
-    arguments: argparse.Namespace, kind: "Kind", frames: int, x: list[float], mean: list[float], spread: list[float]
+    arguments: argparse.Namespace, kind: Kind, frames: int, x: list[float], mean: list[float], spread: list[float]
 ) -> None:
     if arguments.json:
         document = {

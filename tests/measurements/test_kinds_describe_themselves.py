@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import MISSING
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.reference import fields_table, kinds_table, updated
 from glass_ml.measurements.target import load_target
 from glass_ml.observables import kinds as registry
+from glass_ml.observables.fields import SAME, checked, described, plain
 from glass_ml.observables.kinds import find_kind, kinds, make_observable
 from glass_ml.structures.io import to_atoms
 
@@ -156,12 +158,9 @@ def test_two_kinds_of_one_name_are_refused():
 @pytest.mark.parametrize("kind", kinds())
 def test_fields_have_a_meaning_and_legal_defaults(kind):
     """Every default passes the checks that a given value would, and every field says what it is."""
-    found = find_kind(kind)
-    for name, field in found.fields.items():
-        own = field.metadata["setting"]
+    for name, field in find_kind(kind).fields.items():
+        own = described(field)
         assert own.help and not own.help.endswith(".")
-        if name not in found.needed and field.default is not None:
-            context = registry.Context()
-            needed = {"edge": "Si K", "triplet": "O-Si-O", "pair": "Si-O", "cutoff": 2, "between": [0, 2]}
-            given = {key: needed[key] for key in found.needed}
-            assert getattr(found.build({**given, name: field.default}, context), name) == field.default
+        for default in (field.default, own.alone):
+            if default not in (MISSING, SAME, None):
+                assert checked(field, plain(default), name) == default
