@@ -81,22 +81,14 @@ def test_an_empty_space_is_refused() -> None:
 @pytest.mark.parametrize(
     "old, new, words",
     [
-        (
-            "step.kept: {",
-            "step.kpt: {",
-            "materials/a-Si.yaml: tuning.space: no setting 'step.kpt' (did you mean 'step.kept'?)",
-        ),
+        ("step.kept: {", "step.kpt: {", "a-Si.yaml: tuning.space: no setting 'step.kpt' (did you mean 'step.kept'?)"),
         ("low: -0.8", "lowest: -0.8", "materials/a-Si.yaml: tuning.space.step.kept: unknown key 'lowest'"),
         ("fit: [g(r)]", "fit: [gr]", "materials/a-Si.yaml: tuning.targets.g(r).fit: no probe 'gr'"),
         ("validate: [X-ray, EXAFS]", "validate: [g(r)]", "tuning.targets.g(r): a probe is fitted and held out"),
         ("fit: [g(r)]", "quenches: [7], fit: [g(r)]", "hidden.extxyz: no quench 7 (it holds 2, from 0)"),
         ("hidden.extxyz", "nothing.extxyz", "nothing.extxyz"),
         ("seeds: [0, 1, 2]", "seeds: []", "nothing to invert"),
-        (
-            "n_atoms: 32",
-            "fixed: {step.kept: 0.1}",
-            "materials/a-Si.yaml: tuning.fixed: 'step.kept' is in the space too",
-        ),
+        ("n_atoms: 32", "fixed: {step.kept: 0.1}", "a-Si.yaml: tuning.fixed: 'step.kept' is in the space too"),
     ],
 )
 def test_a_wrong_recipe_is_the_users_error(
