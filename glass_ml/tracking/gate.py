@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glass_ml.analysis.comparison import LEAST
+from glass_ml.analysis.names import LEAST
 from glass_ml.tracking.evaluations import data_apart, evaluations, number, same_reference, unrecorded
 from glass_ml.tracking.model_places import read_card, version_folder
 from glass_ml.tracking.project import UNKNOWN
