@@ -13,9 +13,6 @@ from glass_ml.analysis.ensemble import GR_RANGE, GR_SMEARING, Anatomy
 from glass_ml.errors import InputError
 from glass_ml.structures.state import Structures
 
-LEAST = {"angle.rmse": 0.02, "coordination.emd": 0.01, "rings.emd": 0.01}
-"""The smallest distances that count where ratios of them are taken, by name: copies of a crystal have none at all."""
-
 
 def compare(
     structures: Structures | Anatomy,

@@ -8,6 +8,9 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from glass_ml.errors import InputError
 
+LEAST = {"angle.rmse": 0.02, "coordination.emd": 0.01, "rings.emd": 0.01}
+"""The smallest distances that count where ratios of them are taken, by name: copies of a crystal have none at all."""
+
 _NOBLE = (0, 2, 10, 18, 36, 54, 86, 118)
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from glass_ml.analysis.comparison import LEAST
+from glass_ml.analysis.names import LEAST
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_text
 from glass_ml.provenance.lineage import Lineage, canonical_json

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glass_ml.analysis.comparison import LEAST
+from glass_ml.analysis.names import LEAST
 from glass_ml.provenance.project import UNKNOWN
 from glass_ml.settings.platform import GateConfig
 from glass_ml.tracking.evaluations import data_apart, evaluations, number, same_reference, unrecorded

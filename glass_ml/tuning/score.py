@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from scipy.stats import wilcoxon
 
-from glass_ml.analysis.comparison import LEAST, compare, floor
+from glass_ml.analysis.comparison import compare, floor
 from glass_ml.analysis.coordination import coordination_fractions, find_bonds
 from glass_ml.analysis.ensemble import Anatomy
+from glass_ml.analysis.names import LEAST
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.sampling.constraints import MinimumDistance, too_close

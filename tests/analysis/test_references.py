@@ -9,7 +9,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import read
 
-from glass_ml.analysis.ensemble import describe, summary
+from glass_ml.analysis.angles import describe_sharp
+from glass_ml.analysis.ensemble import Anatomy, describe, summary
+from glass_ml.analysis.names import label
 from glass_ml.analysis.references import GAP, VERSION, References, reference_record
 from glass_ml.analysis.verdict import Verdict, verdict
 from glass_ml.errors import InputError
@@ -192,3 +194,14 @@ def test_a_carbon_of_two_hybridisations_is_good_by_its_own_kind_and_unlike_silic
     stretched.set_cell(stretched.cell * 2.35 / 1.524, scale_atoms=True)
     silicon = reference_record({"a-Si": thermal("a-Si/reference-modified-sw.extxyz")})
     assert like([stretched], silicon) == "poor"
+
+
+def test_sharp_angles_are_told_apart_by_triplet():
+    """In a lattice of NaCl with like bonds counted, angles of unlike bonds are 90 degrees and of like ones also 60."""
+    anatomy = Anatomy.of(from_atoms([bulk("NaCl", "rocksalt", a=5.64, cubic=True) * 2]), {"Na-Cl": 3.0, "Na-Na": 4.2})
+    found = describe_sharp(anatomy.angles)
+    assert found["angle.Cl-Na-Cl.below75"] == pytest.approx([0.0])
+    assert found["angle.Na-Na-Na.below75"] == pytest.approx([24 / 66])
+    assert "angle.below75" in describe(anatomy) and not set(found) & set(describe(anatomy))
+    assert label("angle.Cl-Na-Cl.below75").text == "Cl-Na-Cl angles below 75°"
+    assert describe_sharp(Anatomy.of(from_atoms([holed(0)])).angles) == {}
