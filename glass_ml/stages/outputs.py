@@ -17,7 +17,8 @@ from glass_ml.measurements.comparison import Comparison
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.observables.surrogate_files import WEIGHTS
-from glass_ml.provenance.lineage import Lineage, Measured, load_lineage, measurement_entry, stamp, write_lineage
+from glass_ml.provenance.lineage import Lineage, load_lineage, measurement_entry, stamp, write_lineage
+from glass_ml.provenance.models import Measured
 from glass_ml.provenance.project import worktree
 from glass_ml.sampling.constraints import MinimumDistance, too_close
 from glass_ml.sampling.protocols import Denoiser
