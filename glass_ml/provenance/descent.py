@@ -13,11 +13,12 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
 from glass_ml.provenance.data import cached, content_md5, entries_md5, folders_named, listing, model_history
 from glass_ml.provenance.graph import add, title
-from glass_ml.provenance.lineage import Lineage, Measured
+from glass_ml.provenance.lineage import Lineage
 from glass_ml.provenance.models import (
     CARD,
     MODEL_FILES,
     WEIGHTS,
+    Measured,
     Records,
     RegisteredModel,
     checkpoint_sha256,

@@ -171,13 +171,13 @@ def _make(lineage: Lineage, root: Path, beside: Path, records: Records, scratch:
     if (out / STRUCTURES).exists():
         raise InputError("holds structures already", str(out), "choose another --out")
     sampling, count, n_atoms = (params[name] for name in SETTINGS)
-    if not (isinstance(sampling, dict) and isinstance(count, int) and isinstance(n_atoms, int)):
-        raise InputError("the recorded settings are not those of an inversion", "params", "")
+    batch = sampling.get("batch", 1) if isinstance(sampling, dict) else 0
+    if not all(type(number) is int and number > 0 for number in (count, n_atoms, batch)):
+        raise InputError("the recorded settings are not those of an inversion", "params")
     model = recall_model(lineage, root, scratch / "models", records)
     target = _target(lineage, root, beside, records, scratch)
     # A replica depends on its own number, and on those that are computed in one batch with it.
     if sampling.get("fit") != "ensemble":  # which is one batch
-        batch = int(sampling.get("batch", 1))
         count = min(count, batch * (highest // batch + 1))
     with _code(lineage, root, scratch / "code") as (source, where):
         home = scratch / "project"
@@ -232,10 +232,10 @@ def _target(lineage: Lineage, root: Path, beside: Path, records: Records, scratc
     folder = scratch / "target"
     folder.mkdir()
     found = recall_target(lineage, root, beside, scratch, records)
-    content: dict[str, Any] = yaml.safe_load(found.read_bytes())
+    content = _read_target(found)
     recorded = {(m.name, m.role): m for m in lineage.measurements}
     for entry in content["measurements"]:
-        name = str(entry.get("name") or (Path(entry["file"]).stem if "file" in entry else entry["kind"]))
+        name = str(entry.get("name") or (Path(str(entry["file"])).stem if "file" in entry else entry["kind"]))
         for key, role in (("file", "data"), ("table", "scattering table"), ("surrogate", "surrogate")):
             known = recorded.get((name, role))
             if known is None and key in entry:
@@ -249,6 +249,18 @@ def _target(lineage: Lineage, root: Path, beside: Path, records: Records, scratc
             entry[key] = str((file.parent if file.name == WEIGHTS else file).resolve())
     write_text(folder / TARGET, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return folder / TARGET
+
+
+def _read_target(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError:
+        content = None
+    entries = content.get("measurements") if isinstance(content, dict) else None
+    known = isinstance(entries, list) and all(isinstance(e, dict) and ("file" in e or "kind" in e) for e in entries)
+    if not known:
+        raise InputError("the recorded target is none", str(path), "structures of 'glass-ml invert' name one")
+    return content
 
 
 def _compare(frame: int, atoms: Atoms, replica: int, again: dict[int, Atoms]) -> Comparison:

@@ -19,7 +19,8 @@ from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.priors.checkpoint import load_prior, read_card
 from glass_ml.priors.prior import Prior
-from glass_ml.provenance.lineage import Lineage, Measured, canonical_json, make_lineage, measurement_entry
+from glass_ml.provenance.lineage import Lineage, canonical_json, make_lineage, measurement_entry
+from glass_ml.provenance.models import Measured
 from glass_ml.provenance.project import worktree
 from glass_ml.sampling.run import batches_of
 from glass_ml.sampling.schedules import noise_levels

@@ -20,7 +20,7 @@ from mlflow.pyfunc import PythonModel
 from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema
 
 from glass_ml.errors import InputError
-from glass_ml.provenance.lineage import Measured
+from glass_ml.provenance.models import Measured
 from glass_ml.tracking.requests import answering, read_request
 
 SIGNATURE = ModelSignature(

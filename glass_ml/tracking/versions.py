@@ -14,9 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 from glass_ml.checkpoint import KINDS, PRIOR
 from glass_ml.errors import InputError
-from glass_ml.provenance.lineage import Measured, measurements_of
+from glass_ml.provenance.lineage import measurements_of
 from glass_ml.provenance.models import (
     CARD,
+    Measured,
     RecordedResult,
     Records,
     RegisteredModel,

@@ -9,9 +9,10 @@ import pytest
 from traced_project import git
 
 from glass_ml.cli.main import main
-from glass_ml.files import sha256_file
+from glass_ml.files import sha256_file, sha256_text
 from glass_ml.provenance.data import cached, fetch_file
-from glass_ml.provenance.lineage import Measured, load_lineage, stamp
+from glass_ml.provenance.lineage import canonical_json, load_lineage, stamp
+from glass_ml.provenance.models import Measured
 from glass_ml.provenance.project import code_sha256, code_sha256_at, commit_exists
 from glass_ml.structures.io import read_frames, write_frames
 
@@ -145,3 +146,19 @@ def test_only_whole_names_reach_git(victim, tmp_path):
     found = fetch_file(victim, commit, "targets/a-Si/gr.csv", tmp_path / "new")
     assert found == tmp_path / "new" / "gr.csv" and sha256_file(found) == sha256_file("targets/a-Si/gr.csv")
     assert fetch_file(victim, commit, "targets", tmp_path / "new") is None
+
+
+@pytest.mark.parametrize(
+    "changed", [{"n_atoms": "--out=x"}, {"n_structures": 0}, {"sampling": "x"}, {"sampling": {"batch": 0}}]
+)
+def test_settings_that_are_none(victim, capfd, changed):
+    params = {**load_lineage(FROZEN).params, **changed}
+    path = craft(victim, params=params, params_sha256=sha256_text(canonical_json(params)))
+    refused(victim, capfd, path, "the recorded settings are not those of an inversion")
+
+
+@pytest.mark.parametrize("text", ["- a\n", "measurements: 5\n", "measurements: [{use: fit}]\n", "{", ""])
+def test_a_target_that_is_none(victim, capfd, text):
+    Path("targets/a-Si/target.yaml").write_text(text)
+    path = craft(victim, target_sha256=sha256_text(text))
+    refused(victim, capfd, path, "the recorded target is none")

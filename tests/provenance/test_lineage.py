@@ -11,7 +11,6 @@ from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
 from glass_ml.provenance.lineage import (
     Lineage,
-    Measured,
     lineage_sha256,
     make_lineage,
     measurement_entry,
@@ -20,7 +19,7 @@ from glass_ml.provenance.lineage import (
     stamp,
     structure_sha256,
 )
-from glass_ml.provenance.models import model_sha256
+from glass_ml.provenance.models import Measured, model_sha256
 from glass_ml.provenance.project import PACKAGE
 from glass_ml.structures.io import read_frames, write_frames
 
