@@ -2,13 +2,18 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from small_project import git, write_small_prior, write_target
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from glass_ml.tracking import store
 
@@ -34,21 +39,31 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def databases_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """MLflow's schema takes a second to make: it is made once, and copied for every other store of these processes.
+def quick_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow's schema takes a second to make and a part of one to check: both once, and copied for every other store.
 
-    Stores that other processes make are made by MLflow.
+    Nor does SQLite wait for the disk: what a killed process has committed is there without that. Other processes that
+    a test starts make their stores as they do elsewhere.
     """
     made, create = tmp_path_factory.mktemp("schema") / "mlflow.db", store._create
 
     def copy(file: Path) -> None:
         if not made.exists():
             create(made)
+            from mlflow.store.db import utils
+
+            patch.setattr(utils, "_get_latest_schema_revision", cache(utils._get_latest_schema_revision))
         shutil.copyfile(made, file)
 
+    def connected(connection: Any, record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", connected)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "_create", copy)
         yield
+    event.remove(Engine, "connect", connected)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -111,8 +111,20 @@ def test_one_task_uses_the_cores_of_its_machine(monkeypatch):
     assert launched() == (1, 1) and not Devices("cpu").stated
 
 
+OPTIONS = {"n_structures": 5, "n_atoms": 24, "seed": 3, "track": False, "progress": False}
+
+
+def test_lightning_computes_what_this_process_computes(project):
+    """Three batches; the same bytes."""
+    params(sampling=SAMPLING)
+    for out, how in (("one", {"devices": Devices("cpu", 1)}), ("here", {"processes": 1})):
+        invert("targets/a-Si/target.yaml", out, **OPTIONS, **how)
+    assert atom_lines("one") == atom_lines("here")
+
+
+@pytest.mark.slow
 def test_structures_do_not_depend_on_who_computes_them(project):
-    """Three batches: in this process, by torchrun in two, by the local pool, and by Lightning; the same bytes."""
+    """Three batches: by torchrun in two processes, by the local pool, and in this one; the same bytes."""
     params(sampling=SAMPLING)
     sizes = ["-n", "5", "--atoms", "24", "--seed", "3", "--no-track", "--json"]
     done = subprocess.run(
@@ -124,9 +136,8 @@ def test_structures_do_not_depend_on_who_computes_them(project):
     assert done.returncode == 0, done.stderr[-2000:]
     metrics = json.loads(done.stdout)  # one process speaks
     assert metrics["n_structures"] == 5 and not (project / "two" / ".replicas").exists()
-    options = {"n_structures": 5, "n_atoms": 24, "seed": 3, "track": False, "progress": False}
-    for out, how in (("one", {"devices": Devices("cpu", 1)}), ("pool", {"processes": 2}), ("here", {"processes": 1})):
-        invert("targets/a-Si/target.yaml", out, **options, **how)
+    for out, processes in (("pool", 2), ("here", 1)):
+        invert("targets/a-Si/target.yaml", out, **OPTIONS, processes=processes)
         assert atom_lines(out) == atom_lines("two")
 
 

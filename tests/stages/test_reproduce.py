@@ -69,6 +69,7 @@ def git_head(folder):
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_an_edited_or_unsigned_frame(inverted, capfd):
     frames = read_frames("out/structures.extxyz")
     frames[1].positions[3] += np.array([0.0, 0.125, 0.0])  # its stamp still says what it was
@@ -83,6 +84,7 @@ def test_an_edited_or_unsigned_frame(inverted, capfd):
     assert "unsigned.extxyz: frame 2: the structure carries no glass_ml lineage" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_frame_of_an_ensemble_that_was_fitted_together_with_restraints(project, tmp_path, capfd):
     """Every replica depends on the others there."""
     restraints = "restraints:\n  - {coordination: Si-Si, cutoff: 2.85, number: 4}\n"
@@ -108,6 +110,7 @@ def test_weights_out_of_the_history_come_with_their_card(inverted, tmp_path):
     assert found is not None and sha256_file(found) == sha256 and is_checkpoint(found.parent)
 
 
+@pytest.mark.slow
 def test_a_structure_that_was_not_made_so(inverted, capfd):
     """Another replica under the stamp of this one: the records hold, the structure does not."""
     frames = read_frames("out/structures.extxyz")
@@ -125,6 +128,7 @@ def test_a_structure_that_was_not_made_so(inverted, capfd):
     assert main(["reproduce", "changed.extxyz", "--out", "again"]) == 2  # nothing is written over
 
 
+@pytest.mark.slow
 def test_files_come_out_of_the_history_though_the_registry_is_away(inverted, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
     shutil.move("out/structures.extxyz", "alone.extxyz")

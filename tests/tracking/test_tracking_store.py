@@ -50,6 +50,7 @@ def python(code, folder, **options):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_store_and_one_version_without_network(project):
     shutil.rmtree(project / "mlruns")
     (project / "mlruns").mkdir()
