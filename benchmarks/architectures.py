@@ -46,11 +46,10 @@ from glass_ml.analysis.ensemble import describe
 from glass_ml.errors import InputError
 from glass_ml.files import atomic_path, write_json
 from glass_ml.priors.dataset import StructureFile
-from glass_ml.sampling.config import GuidanceConfig, SamplingConfig
 from glass_ml.sampling.loop import BAYES
 from glass_ml.sampling.run import sample_prior
-from glass_ml.sampling.schedules import ScheduleConfig
-from glass_ml.stages.params import system_config
+from glass_ml.settings.recipe import system_config
+from glass_ml.settings.sampling import GuidanceConfig, SamplingConfig, ScheduleConfig
 from glass_ml.structures.state import Structures, concatenate
 
 CUTOFFS = {"a-Si": {"Si-Si": 2.85}, "a-SiO2": {"Si-O": 2.1}}

@@ -25,11 +25,12 @@ from training import parts, train
 from glass_ml.files import write_json, write_text
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target, load_target
-from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.prior import Prior
-from glass_ml.sampling.config import SamplingConfig, make_guidance
+from glass_ml.sampling.guidance import make_guidance
 from glass_ml.sampling.run import sample_batch
 from glass_ml.sampling.schedules import noise_levels
+from glass_ml.settings.prior import NetworkConfig
+from glass_ml.settings.sampling import SamplingConfig
 
 SIZES = (216, 1000, 4096, 10_000, 100_000)
 HOW = ("float32", "bf16", "float32 compiled", "bf16 compiled")

@@ -25,7 +25,7 @@ from glass_ml.files import write_json
 from glass_ml.measurements.target import load_target
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.sampling.run import sample_batch
-from glass_ml.stages.params import system_config
+from glass_ml.settings.recipe import system_config
 from glass_ml.stages.probes import hidden_structures
 from glass_ml.stages.study import make_probes
 from glass_ml.structures.state import concatenate

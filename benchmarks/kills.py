@@ -37,8 +37,8 @@ from ase.build import bulk
 from timed import machine
 
 from glass_ml.files import write_json
+from glass_ml.provenance.data import content_md5
 from glass_ml.structures.io import write_frames
-from glass_ml.tracking.data import content_md5
 
 LOG = "commands.log"
 TARGET = """\

@@ -23,13 +23,13 @@ from baselines.relaxation import relaxed
 from baselines.score import rescaled
 
 from glass_ml.analysis.ensemble import describe
+from glass_ml.execution.processes import run_replicas
 from glass_ml.files import write_json
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.sampling.config import SamplingConfig
-from glass_ml.sampling.run import run_replicas
-from glass_ml.stages.params import system_config
+from glass_ml.settings.recipe import system_config
+from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.structures.io import from_atoms, read_frames
 from glass_ml.structures.state import Structures, concatenate
 

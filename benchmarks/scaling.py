@@ -29,12 +29,13 @@ from glass_ml.files import write_json
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.sampling.config import SamplingConfig, make_guidance
 from glass_ml.sampling.constraints import MinimumDistance
+from glass_ml.sampling.guidance import make_guidance
 from glass_ml.sampling.loop import sample
 from glass_ml.sampling.run import sample_batch
 from glass_ml.sampling.schedules import noise_levels
-from glass_ml.stages.params import system_config
+from glass_ml.settings.recipe import system_config
+from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.structures.packing import random_packing
 from glass_ml.structures.random import generator
 from glass_ml.structures.state import Structures

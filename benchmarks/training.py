@@ -33,11 +33,10 @@ from timed import machine, median_ms, packed_data, resident
 from glass_ml.files import write_json
 from glass_ml.priors.datamodule import DenoisingData
 from glass_ml.priors.dataset import ROWS, StructureFile
-from glass_ml.priors.module import DenoisingModule, TrainingConfig, new_module
-from glass_ml.priors.network import NetworkConfig
-from glass_ml.priors.noise import NoiseConfig
+from glass_ml.priors.module import DenoisingModule, new_module
 from glass_ml.priors.rows import RowWriter
 from glass_ml.priors.training import new_trainer
+from glass_ml.settings.prior import NetworkConfig, NoiseConfig, TrainingConfig
 from glass_ml.structures.neighbours import neighbour_pairs
 
 RESULTS = Path("benchmarks/results")
@@ -67,7 +66,7 @@ class Clock(pl.Callback):
 def params_config() -> tuple[NetworkConfig, TrainingConfig]:
     """Network and training of a-Si in params.yaml; the defaults where that cannot be read."""
     try:
-        from glass_ml.stages.params import system_config
+        from glass_ml.settings.recipe import system_config
 
         config = system_config("a-Si")
         return config.network, config.training

@@ -29,15 +29,15 @@ from glass_ml.config import as_mapping
 from glass_ml.errors import InputError
 from glass_ml.files import write_json
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.sampling.config import SamplingConfig
 from glass_ml.sampling.run import sample_prior
 from glass_ml.sampling.schedules import noise_levels
-from glass_ml.stages.params import system_config
+from glass_ml.settings.overrides import with_settings
+from glass_ml.settings.recipe import system_config
+from glass_ml.settings.sampling import SamplingConfig
+from glass_ml.settings.tuning import Limits, TuningTarget
+from glass_ml.settings.winner import read_winner
 from glass_ml.stages.tune import make_items
-from glass_ml.tuning.config import Limits, TuningTarget
 from glass_ml.tuning.score import Item, score
-from glass_ml.tuning.settings import with_settings
-from glass_ml.tuning.winner import read_winner
 
 UNSEEN = {
     "a-Si": {

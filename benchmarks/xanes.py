@@ -34,7 +34,7 @@ import torch
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_text, write_json
-from glass_ml.stages.params import SurrogateRecipe, surrogate_config
+from glass_ml.settings.recipe import SurrogateRecipe, surrogate_config
 from glass_ml.surrogates.dataset import SpectraData, read_spectra
 from glass_ml.surrogates.errors import Predicted, calibration, fold_errors, pooled_errors
 from glass_ml.surrogates.training import held_out

@@ -26,8 +26,8 @@ def git(folder: Path, *arguments: str) -> None:
 def write_small_prior(folder: Path, seed: int = 0, **changed: Any) -> Path:
     """An untrained prior of silicon, as a checkpoint folder; `changed` goes to its card."""
     from glass_ml.priors.checkpoint import save_prior
-    from glass_ml.priors.network import NetworkConfig
     from glass_ml.priors.prior import Prior
+    from glass_ml.settings.prior import NetworkConfig
 
     torch.manual_seed(seed)
     prior = Prior((14,), NetworkConfig(cutoff=3.0, features=8, layers=1, channels=2, radial=8))

@@ -8,8 +8,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import write
 
-from glass_ml.observables.environments import EnvironmentConfig
-from glass_ml.observables.surrogate import Scales, Surrogate, SurrogateConfig
+from glass_ml.observables.surrogate import Scales, Surrogate
+from glass_ml.settings.surrogate import EnvironmentConfig, SurrogateConfig
 from glass_ml.structures.io import from_atoms
 from glass_ml.structures.state import Structures
 

@@ -13,17 +13,20 @@ import glass_ml
 
 ROOT = Path(glass_ml.__file__).parent
 BASE = {"units", "config", "errors", "files"}
-PLATFORM = {"tracking", "tuning", "stages"}
+LIGHT = BASE | {"settings"}
+PLATFORM = {"execution", "provenance", "tracking", "tuning", "stages"}
 SCIENCE = {"structures", "observables", "measurements", "sampling", "analysis"}
 ALLOWED = {
+    "settings": BASE,
     "structures": BASE,
-    "observables": BASE | {"structures"},
-    "measurements": BASE | {"structures", "observables"},
-    "sampling": BASE | {"structures", "observables", "measurements"},
-    "analysis": BASE | SCIENCE,
+    "observables": LIGHT | {"structures"},
+    "measurements": LIGHT | {"structures", "observables"},
+    "sampling": LIGHT | {"structures", "observables", "measurements"},
+    "execution": LIGHT | {"structures", "observables", "measurements", "sampling"},
+    "analysis": LIGHT | SCIENCE,
     "simulation": {"units", "errors", "files", "structures"},
-    "priors": BASE | {"structures"},
-    "surrogates": BASE | {"structures", "observables", "priors"},
+    "priors": LIGHT | {"structures"},
+    "surrogates": LIGHT | {"structures", "observables", "priors"},
 }
 LIGHTNING = {
     "priors/module.py",
@@ -56,7 +59,7 @@ def rooms_of(imports: set[str]) -> set[str]:
 
 def test_the_walk_over_the_package_sees_its_rooms():
     assert {path.split("/")[0] for path in MODULES if "/" in path} >= {*ALLOWED, "tracking", "stages", "cli"}
-    assert rooms_of(MODULES["sampling/run.py"]) >= {"measurements", "structures", "files"}
+    assert rooms_of(MODULES["sampling/run.py"]) >= {"measurements", "structures", "settings"}
     assert any(name.startswith("pytorch_lightning") for name in MODULES["priors/module.py"])
 
 
@@ -104,6 +107,17 @@ def test_inversion_runs_without_the_platform():
         "import sys, glass_ml.sampling.run, glass_ml.priors.checkpoint, glass_ml.cli.main\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}"
         " & {'pytorch_lightning', 'lightning', 'mlflow', 'dvc', 'optuna', 'wandb', 'matplotlib'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_settings_are_light():
+    """A fresh interpreter that has read params.yaml has loaded neither torch nor a library of the platform."""
+    code = (
+        "import sys, glass_ml.settings.recipe\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}"
+        " & {'torch', 'numpy', 'ase', 'pytorch_lightning', 'mlflow', 'dvc', 'optuna', 'wandb', 'matplotlib'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

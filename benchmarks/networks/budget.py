@@ -12,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from glass_ml.priors.datamodule import VALIDATION_SIGMAS, TrainingItems, ValidationItems, collate
 from glass_ml.priors.dataset import StructureFile
-from glass_ml.priors.module import DenoisingModule, TrainingConfig
-from glass_ml.priors.noise import NoiseConfig
+from glass_ml.priors.module import DenoisingModule
 from glass_ml.priors.optimiser import MatrixOptimiser
+from glass_ml.settings.prior import NoiseConfig, TrainingConfig
 from glass_ml.structures.random import generator
 
 WARMUP = 0.05  # of the budget at most: a slow network would spend most of it on the steps of a fast one's warm-up

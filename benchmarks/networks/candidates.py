@@ -17,10 +17,9 @@ from glass_ml.config import build, reject_unknown
 from glass_ml.errors import InputError
 from glass_ml.priors.datamodule import TrainingItems, collate
 from glass_ml.priors.dataset import StructureFile
-from glass_ml.priors.module import DenoisingModule, TrainingConfig, new_module
-from glass_ml.priors.network import NetworkConfig
-from glass_ml.priors.noise import NoiseConfig
-from glass_ml.stages.params import SystemConfig
+from glass_ml.priors.module import DenoisingModule, new_module
+from glass_ml.settings.prior import NetworkConfig, NoiseConfig, TrainingConfig
+from glass_ml.settings.recipe import SystemConfig
 
 OURS, PUBLISHED = "ours", "published"
 REFERENCES: dict[str, MeshGraphConfig | VectorMessageConfig] = {

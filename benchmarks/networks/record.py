@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from glass_ml.files import sha256_text
-from glass_ml.tracking.project import code_identity
+from glass_ml.provenance.project import code_identity
 from glass_ml.tracking.runs import KEY, Run
 from glass_ml.tracking.store import Store, open_store
 

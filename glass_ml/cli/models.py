@@ -132,7 +132,7 @@ def _print(content: dict[str, Any], indent: str = "") -> None:
 def _promote(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from glass_ml.stages.params import gate_config
+    from glass_ml.settings.recipe import gate_config
     from glass_ml.tracking.promotion import promote
 
     if arguments.force and not arguments.reason.strip():

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from glass_ml.stages.devices import Devices
+    from glass_ml.execution.devices import Devices
 
 
 def add_devices(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,6 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
 
 def devices_of(arguments: argparse.Namespace) -> Devices:
     """The devices that a command line names."""
-    from glass_ml.stages.devices import Devices
+    from glass_ml.execution.devices import Devices
 
     return Devices(arguments.accelerator, arguments.devices, arguments.nodes)

@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make them again; 1 where one differs."""
-    from glass_ml.stages.reproduce import reproduce
+    from glass_ml.provenance.reproduce import reproduce
 
     done = reproduce(arguments.structures, project=arguments.project, out=arguments.out)
     identical = all(r.identical for r in done)

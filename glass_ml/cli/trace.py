@@ -39,9 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _backward(arguments: argparse.Namespace) -> int:
     from glass_ml.files import sha256_file
-    from glass_ml.tracking.descent import add_lineage
-    from glass_ml.tracking.graph import Graph
-    from glass_ml.tracking.verify import lineages, verify
+    from glass_ml.provenance.descent import add_lineage
+    from glass_ml.provenance.graph import Graph
+    from glass_ml.provenance.verify import lineages, verify
 
     checks = verify(arguments.structures, arguments.project)
     found = lineages(arguments.structures)
@@ -73,8 +73,8 @@ def _backward(arguments: argparse.Namespace) -> int:
 
 
 def _forward(arguments: argparse.Namespace) -> int:
-    from glass_ml.tracking.descent import find_data, find_model, project_graph
-    from glass_ml.tracking.project import project_root, worktree
+    from glass_ml.provenance.descent import find_data, find_model, project_graph
+    from glass_ml.provenance.project import project_root, worktree
     from glass_ml.tracking.reach import StoreUnreachable
     from glass_ml.tracking.store import Store, open_store, store_exists
 
@@ -110,7 +110,7 @@ def _forward(arguments: argparse.Namespace) -> int:
 
 def _draw(graph: Any, path: Path | None) -> None:
     if path:
-        from glass_ml.tracking.graph_figure import draw_graph
+        from glass_ml.provenance.graph_figure import draw_graph
 
         draw_graph(graph, path)
         print(f"drawn: {path}", file=sys.stderr)

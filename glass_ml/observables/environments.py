@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from ase.data import chemical_symbols, covalent_radii
 from torch import Tensor
 
 from glass_ml.errors import InputError
+from glass_ml.settings.surrogate import EnvironmentConfig
 from glass_ml.structures.harmonics import DEGREES, gather_sum, spherical_harmonics
 from glass_ml.structures.neighbours import neighbour_pairs
 from glass_ml.structures.state import Structures
@@ -25,41 +25,6 @@ BONDED, UNBONDED = 1.02, 1.42
 """A pair counts as one bond below, and as none above, these multiples of the sum of covalent radii."""
 CLOSEST = 0.35
 """First radial centre, in cutoffs: nothing is resolved below."""
-
-
-@dataclass(frozen=True)
-class EnvironmentConfig:
-    """What of its surroundings an atom sees at first hand.
-
-    Attributes:
-        cutoff: radius of the neighbourhood, Å; message passing reaches farther, one radius a round.
-        radial: Gaussian functions that describe a distance.
-        coordinations: coordination numbers at which bumps of width `coordination_width` sort the neighbours; none
-            leaves them unsorted.
-        coordination_width: standard deviation of such a bump, in neighbours.
-    """
-
-    cutoff: float = 2.8
-    radial: int = 8
-    coordinations: tuple[float, ...] = (2.0, 3.0, 4.0)
-    coordination_width: float = 0.45
-
-    def __post_init__(self) -> None:
-        """Reject what describes no environment."""
-        if not 0 < self.cutoff < math.inf:
-            raise InputError(f"cutoff {self.cutoff} is not a positive length", "environment.cutoff", "give Å")
-        if self.radial < 2:
-            raise InputError(f"{self.radial} is below 2", "environment.radial", "give at least 2")
-        if not 0 < self.coordination_width < math.inf:
-            raise InputError(f"width {self.coordination_width} is not positive", "environment.coordination_width")
-
-    def centres(self, elements: int) -> int:
-        """Numbers that describe an atom itself."""
-        return elements + len(self.coordinations)
-
-    def channels(self, elements: int) -> int:
-        """Radial functions of all kinds of neighbours."""
-        return elements * (1 + len(self.coordinations)) * self.radial
 
 
 class Environments(NamedTuple):

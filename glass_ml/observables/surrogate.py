@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -20,52 +20,12 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from glass_ml.errors import InputError
-from glass_ml.observables.environments import EnvironmentConfig, Environments, describe, fingerprint
+from glass_ml.observables.environments import Environments, describe, fingerprint
+from glass_ml.settings.surrogate import SurrogateConfig
 from glass_ml.structures.harmonics import DEGREES, gather_sum
 from glass_ml.structures.state import Structures
 
 MESSAGE_DEGREES = 3  # l = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class SurrogateConfig:
-    """Size of the surrogate.
-
-    Attributes:
-        environment: what an atom sees at first hand.
-        channels: learned products per degree of the first densities.
-        features: width of the atom features.
-        rounds: of message passing.
-        message_channels: learned products per degree and round.
-        components: principal components of the training spectra that are predicted.
-        members: networks in the ensemble.
-        blind_members: how many of them, the last ones, are not told coordination numbers. They err in other places, so
-            that the mean is better and the spread says more.
-    """
-
-    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
-    channels: int = 24
-    features: int = 64
-    rounds: int = 1
-    message_channels: int = 12
-    components: int = 20
-    members: int = 4
-    blind_members: int = 2
-
-    def __post_init__(self) -> None:
-        """Reject sizes that make no surrogate."""
-        least = {"channels": 1, "features": 1, "rounds": 0, "message_channels": 1, "components": 1, "members": 2}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                what = f"{getattr(self, name)} is below {smallest}"
-                raise InputError(what, f"surrogate.{name}", f"give at least {smallest}")
-        if not 0 <= self.blind_members <= self.members:
-            what = f"{self.blind_members} of {self.members} members"
-            raise InputError(what, "surrogate.blind_members", "give at most as many as there are members")
-
-    def is_blind(self, member: int) -> bool:
-        """Whether a member, counted from 0, is not told coordination numbers."""
-        return member >= self.members - self.blind_members
 
 
 def _products(density: Tensor, maps: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from glass_ml.config import as_mapping, build
 from glass_ml.errors import InputError
 from glass_ml.files import write_json
-from glass_ml.observables.surrogate import Surrogate, SurrogateConfig
+from glass_ml.observables.surrogate import Surrogate
+from glass_ml.settings.surrogate import SurrogateConfig
 
 FORMAT_VERSION = 1
 ARCHITECTURE = "spectra-per-atom"

@@ -22,8 +22,8 @@ from torch import Tensor
 from glass_ml.config import as_mapping, build
 from glass_ml.errors import InputError
 from glass_ml.files import write_json
-from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.prior import Prior
+from glass_ml.settings.prior import NetworkConfig
 
 FORMAT_VERSION = 2
 ARCHITECTURE = "angular"

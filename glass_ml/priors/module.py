@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from dataclasses import asdict
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -14,47 +14,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from glass_ml.priors.datamodule import VALIDATION_SIGMAS, Noisy
 from glass_ml.priors.dataset import StructureFile
-from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.optimiser import MatrixOptimiser
 from glass_ml.priors.prior import Prior
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a prior is trained.
-
-    Attributes:
-        steps: optimiser steps.
-        batch: structures per step and process.
-        learning_rate: of Adam, which trains vectors and thin matrices; peak of the schedule, cosine to zero over
-            `steps`.
-        matrix_rate: of the orthogonalised steps that train weight matrices (`MatrixOptimiser`), on the same schedule;
-            0 leaves them to Adam.
-        warmup: steps of linear warm-up.
-        clip: largest norm of the gradient.
-        ema: decay of the moving average of the weights, approached as (1 + n) / (10 + n).
-        epoch_steps: steps between validations and checkpoints.
-        validation_structures: held-out structures used at most.
-        threads: CPU threads; 0 leaves torch's choice.
-        precision: of the training steps; "bf16-mixed" computes matrix products in bfloat16, where the processor has it.
-            Held-out losses and the weights that are kept are float32.
-        compile: whether torch.compile makes the training steps; where it fails they go on without.
-        seed: of the initial weights and of the noise.
-    """
-
-    steps: int = 24000
-    batch: int = 2
-    learning_rate: float = 2e-3
-    matrix_rate: float = 0.01
-    warmup: int = 200
-    clip: float = 1.0
-    ema: float = 0.999
-    epoch_steps: int = 500
-    validation_structures: int = 8
-    threads: int = 1
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    compile: bool = False
-    seed: int = 0
+from glass_ml.settings.prior import NetworkConfig, TrainingConfig
 
 
 class DenoisingModule(pl.LightningModule):

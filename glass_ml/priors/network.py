@@ -13,44 +13,16 @@ sees sum_k w_ik P_l(cos theta_jik): the angles that it makes with all other edge
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from glass_ml.errors import InputError
+from glass_ml.settings.prior import NetworkConfig
 from glass_ml.structures.harmonics import DEGREES, HARMONICS, gather_sum, spherical_harmonics
 
 BLOCK, BLOCK_GPU = 2048, 1 << 18  # edges worked on at a time without gradients
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Size of the network.
-
-    Attributes:
-        cutoff: radius of the neighbourhood, Å.
-        features: width of the atom and edge features.
-        layers: number of angular message-passing layers.
-        channels: independent neighbour densities per layer.
-        radial: Gaussian functions that describe a distance.
-    """
-
-    cutoff: float = 4.5
-    features: int = 64
-    layers: int = 4
-    channels: int = 8
-    radial: int = 24
-
-    def __post_init__(self) -> None:
-        """Reject sizes that make no network."""
-        if not 0 < self.cutoff < math.inf:
-            raise InputError(f"cutoff {self.cutoff} is not a positive length", "network.cutoff", "give Å")
-        for name, least in (("features", 1), ("layers", 1), ("channels", 1), ("radial", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"{getattr(self, name)} is below {least}", f"network.{name}", f"give at least {least}")
 
 
 class AngularLayer(nn.Module):

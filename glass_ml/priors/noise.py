@@ -11,33 +11,13 @@ beyond which a periodic structure of indistinguishable atoms cannot tell where a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from glass_ml.settings.prior import NoiseConfig
+
 SIGMA_DATA = 0.5
 """Å; about a fifth of a bond, the largest displacement that can be recovered."""
-
-
-@dataclass(frozen=True)
-class NoiseConfig:
-    """Distribution of the training noise.
-
-    Attributes:
-        sigma_min: smallest noise level, Å.
-        sigma_max: largest noise level, Å.
-        core_min: lower end of the range that most samples come from, Å.
-        core_max: upper end of that range, Å.
-        core_share: share of the samples that are log-uniform in [core_min, core_max]; the others are
-            log-uniform in [sigma_min, sigma_max].
-    """
-
-    sigma_min: float = 0.02
-    sigma_max: float = 1.8
-    core_min: float = 0.08
-    core_max: float = 0.9
-    core_share: float = 0.75
 
 
 def sample_sigma(n: int, config: NoiseConfig, generator: torch.Generator) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from glass_ml.errors import InputError
-from glass_ml.priors.network import AngularNetwork, NetworkConfig
+from glass_ml.priors.network import AngularNetwork
 from glass_ml.priors.noise import c_out
+from glass_ml.settings.prior import NetworkConfig
 from glass_ml.structures.neighbours import Pairs, neighbour_pairs
 from glass_ml.structures.state import Structures
 

@@ -17,9 +17,8 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from glass_ml.priors.datamodule import DenoisingData
 from glass_ml.priors.dataset import StructureFile
-from glass_ml.priors.module import DenoisingModule, TrainingConfig, new_module
-from glass_ml.priors.network import NetworkConfig
-from glass_ml.priors.noise import NoiseConfig
+from glass_ml.priors.module import DenoisingModule, new_module
+from glass_ml.settings.prior import NetworkConfig, NoiseConfig, TrainingConfig
 
 
 def train_prior(

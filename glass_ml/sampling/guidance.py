@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glass_ml.sampling.protocols import Denoiser, Likelihood
-from glass_ml.sampling.schedules import Temperature
+from glass_ml.settings.sampling import SamplingConfig, Temperature
 from glass_ml.structures.state import Structures
 
 NoiseSource = Callable[[Tensor], Tensor]
@@ -161,3 +161,14 @@ def _least_squares(residuals: Tensor, jacobian: Tensor, moved: Tensor, spread: f
 def _cut(displacement: Tensor, largest: float) -> Tensor:
     length = displacement.norm(dim=1, keepdim=True)
     return displacement * (largest / length.clamp(min=largest))
+
+
+def make_guidance(config: SamplingConfig, denoiser: Denoiser, likelihood: Likelihood | None) -> Guidance:
+    """The guidance that a configuration names; without a likelihood the prior alone."""
+    guidance = config.guidance
+    temperature = config.temperature if config.step.solver == "gibbs" else None  # the others want means, not draws
+    if likelihood is None or guidance.kind == "none":
+        return Unguided(denoiser, temperature)
+    if guidance.kind == "decoupled":
+        return Decoupled(denoiser, likelihood, guidance.iterations, temperature, guidance.largest)
+    return PosteriorScore(denoiser, likelihood, guidance.kind == "dps", guidance.strength, guidance.largest)

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
 from glass_ml.sampling.guidance import Guidance
-from glass_ml.sampling.schedules import Temperature
 from glass_ml.sampling.steps import multistep, renoise, stochastic_step
+from glass_ml.settings.sampling import StepConfig, Temperature
 from glass_ml.structures.state import Structures
 
 BAYES = Temperature(structure=1.0)
 """No tempering."""
-
-
-@dataclass(frozen=True)
-class StepConfig:
-    """How the loop goes from one noise level to the next.
-
-    Attributes:
-        solver: "gibbs" draws clean and noisy structures by turns; "ancestral" takes mean clean structures and renews
-            part of the noise; "multistep" is the deterministic second-order solver.
-        kept: share of the noise that "gibbs" and "ancestral" keep, -1 to 1; see `steps.stochastic_step`.
-    """
-
-    solver: Literal["gibbs", "ancestral", "multistep"] = "gibbs"
-    kept: float = -0.6
 
 
 @dataclass(frozen=True)

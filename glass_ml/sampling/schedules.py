@@ -3,58 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 
 from glass_ml.errors import InputError
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """Noise levels of one run.
-
-    Attributes:
-        steps: levels from `sigma_max` down to `sigma_min`, both included.
-        sigma_max: first noise level, Å.
-        sigma_min: last noise level, Å; the clean estimate made there is the result.
-        rho: spacing of the grid; 1 is linear, 7 crowds the levels at small noise.
-        restarts: how often the interval below is run through again.
-        restart_low: noise level, Å, at which a Restart begins.
-        restart_high: noise level, Å, up to which it adds noise.
-        restart_steps: levels of one Restart interval.
-    """
-
-    steps: int = 100
-    sigma_max: float = 1.5
-    sigma_min: float = 0.05
-    rho: float = 7.0
-    restarts: int = 0
-    restart_low: float = 0.1
-    restart_high: float = 0.4
-    restart_steps: int = 12
-
-
-@dataclass(frozen=True)
-class Temperature:
-    """Temperature T of the posterior p(x | data)^(1/T) that is sampled, by noise level.
-
-    1 is Bayes' rule for the prior as it is. A prior of cheap simulations knows structures that were quenched faster
-    than those of a laboratory, frozen in at a higher temperature, with more defects. Below 1 the same prior is that
-    of a colder, better annealed glass. Its vibrations are not colder: at noise levels of their own size the structure
-    is decided, and the temperature can be that of the training data again.
-
-    Attributes:
-        structure: T at noise levels above `vibration`; 0 optimises.
-        vibration: Å; at and below this noise level T is 1; 0 leaves the vibrations as cold as the structure.
-    """
-
-    structure: float = 0.1
-    vibration: float = 0.0
-
-    def at(self, sigma: float) -> float:
-        """T at noise level `sigma` (Å)."""
-        return self.structure if sigma > self.vibration else 1.0
+from glass_ml.settings.sampling import ScheduleConfig
 
 
 def karras_grid(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from glass_ml.files import write_json
+from glass_ml.settings.recipe import system_config
 from glass_ml.stages.evaluate import evaluate
 from glass_ml.stages.invert import invert
-from glass_ml.stages.params import system_config
 
 RECEIPT = ("model_sha256", "target_sha256", "params_sha256", "seed")
 

@@ -13,7 +13,7 @@ from glass_ml.analysis.verdict import verdict
 from glass_ml.config import build
 from glass_ml.files import sha256_file, write_json
 from glass_ml.measurements.target import load_target
-from glass_ml.sampling.config import SamplingConfig
+from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.originality import originality
 from glass_ml.stages.outputs import compare_with_target, measurement_metrics
 from glass_ml.stages.sync import record

@@ -15,24 +15,26 @@ from ase.data import atomic_numbers
 
 from glass_ml.config import as_mapping
 from glass_ml.errors import InputError
+from glass_ml.execution.devices import Devices, first_process
+from glass_ml.execution.lightning import compute_replicas
+from glass_ml.execution.processes import run_replicas
+from glass_ml.execution.replicas import Replicas
 from glass_ml.files import sha256_text
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.sampling.config import SamplingConfig
-from glass_ml.sampling.run import Replicas, batches_of, run_replicas
+from glass_ml.provenance.lineage import Lineage, canonical_json, make_lineage
+from glass_ml.sampling.run import batches_of
 from glass_ml.sampling.schedules import noise_levels
-from glass_ml.stages.devices import Devices, first_process
+from glass_ml.settings.overrides import dotted
+from glass_ml.settings.recipe import PARAMS, InversionConfig, system_config, system_names
+from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.outputs import SCRATCH, check_copies, finished_metrics, measurement_entries, write_inversion
-from glass_ml.stages.params import PARAMS, InversionConfig, system_config, system_names
-from glass_ml.stages.replicas import compute_replicas
 from glass_ml.stages.sync import record
 from glass_ml.structures.packing import atom_counts, random_packing
 from glass_ml.structures.random import generator
-from glass_ml.tracking.lineage import Lineage, canonical_json, make_lineage
 from glass_ml.tracking.registry import resolve_model
 from glass_ml.tracking.store import preload
-from glass_ml.tuning.settings import dotted
 
 
 def invert(

@@ -11,11 +11,11 @@ from glass_ml.analysis.diversity import copies, diversity
 from glass_ml.analysis.surroundings import thinned
 from glass_ml.errors import InputError
 from glass_ml.priors.dataset import StructureFile
+from glass_ml.provenance.data import content_md5
+from glass_ml.provenance.lineage import Lineage
+from glass_ml.provenance.project import worktree
 from glass_ml.structures.io import from_atoms, iterate_frames
 from glass_ml.structures.state import Structures, concatenate
-from glass_ml.tracking.data import content_md5
-from glass_ml.tracking.lineage import Lineage
-from glass_ml.tracking.project import worktree
 
 MOST_SEARCHED = 1000
 """Training structures that are searched for copies; of more, these are taken evenly."""

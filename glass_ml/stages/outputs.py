@@ -17,16 +17,16 @@ from glass_ml.measurements.comparison import Comparison
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.observables.surrogate_files import WEIGHTS
-from glass_ml.sampling.config import SamplingConfig
+from glass_ml.provenance.lineage import Lineage, measurement_entry, stamp, write_lineage
+from glass_ml.provenance.project import worktree
 from glass_ml.sampling.constraints import MinimumDistance, too_close
 from glass_ml.sampling.protocols import Denoiser
 from glass_ml.sampling.schedules import noise_levels
+from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.originality import originality
 from glass_ml.structures.io import to_atoms, write_frames
 from glass_ml.structures.state import Structures
 from glass_ml.tracking.inversions import FILES
-from glass_ml.tracking.lineage import Lineage, measurement_entry, stamp, write_lineage
-from glass_ml.tracking.project import worktree
 
 SCRATCH = ".replicas"
 """Where replicas lie until the last one is there."""

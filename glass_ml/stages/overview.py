@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from glass_ml.stages.params import system_names
+from glass_ml.settings.recipe import system_names
 
 
 def overview() -> str:

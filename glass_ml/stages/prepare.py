@@ -11,11 +11,12 @@ from ase import Atoms
 
 from glass_ml.config import as_mapping
 from glass_ml.errors import InputError
+from glass_ml.execution.devices import first_process
 from glass_ml.priors.dataset import StructureFile, write_structure_file
-from glass_ml.stages.devices import first_process
-from glass_ml.stages.params import PrepareConfig, system_config
+from glass_ml.provenance.data import data_identity
+from glass_ml.settings.prior import PrepareConfig
+from glass_ml.settings.recipe import system_config
 from glass_ml.structures.io import iterate_frames
-from glass_ml.tracking.data import data_identity
 
 PAUSE = 1.0  # s, between two looks at what the first process has prepared
 PATIENCE = 3600.0  # s, that it is given

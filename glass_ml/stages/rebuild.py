@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Literal
 
 from glass_ml.errors import InputError
+from glass_ml.provenance.data import content_md5
+from glass_ml.provenance.dvc_store import fetch_model, made_here, model_history
+from glass_ml.provenance.project import worktree
+from glass_ml.provenance.results import find_files, lineage_of
 from glass_ml.stages.cross_validation import parent_metrics
 from glass_ml.tracking.cross_validation import RESULT, log_cross_validation
-from glass_ml.tracking.data import content_md5
-from glass_ml.tracking.dvc_store import fetch_model, made_here, model_history
 from glass_ml.tracking.evaluations import FILE as EVALUATION
 from glass_ml.tracking.evaluations import evidence, read_evaluation
 from glass_ml.tracking.inversions import FILES, log_evaluation, log_inversion
 from glass_ml.tracking.model_places import is_checkpoint
-from glass_ml.tracking.project import worktree
 from glass_ml.tracking.reach import reached
 from glass_ml.tracking.registry import aliases, register_prior, versions
-from glass_ml.tracking.results import find_files, lineage_of
 from glass_ml.tracking.store import Store, open_store
 
 UNKNOWABLE = (

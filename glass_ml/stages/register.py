@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from glass_ml.files import write_json
-from glass_ml.tracking.lineage import model_sha256
+from glass_ml.provenance.lineage import model_sha256
 from glass_ml.tracking.registry import register_prior
 
 

@@ -20,15 +20,18 @@ from glass_ml.analysis.comparison import compare, floor
 from glass_ml.analysis.complementarity import plot_study, study_text, title
 from glass_ml.analysis.ensemble import summary
 from glass_ml.config import as_mapping
+from glass_ml.execution.processes import run_inversions
+from glass_ml.execution.replicas import Replicas
 from glass_ml.files import sha256_text, write_json, write_text
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.sampling.config import SamplingConfig
+from glass_ml.provenance.lineage import canonical_json, make_lineage, model_sha256, stamp
+from glass_ml.provenance.project import code_identity
 from glass_ml.sampling.protocols import Denoiser
-from glass_ml.sampling.run import Replicas, run_inversions
+from glass_ml.settings.recipe import StudyConfig, system_config
+from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.outputs import measurement_entries
-from glass_ml.stages.params import StudyConfig, system_config
 from glass_ml.stages.probes import (
     BROADENING,
     Hidden,
@@ -40,8 +43,6 @@ from glass_ml.stages.probes import (
 )
 from glass_ml.structures.io import to_atoms, write_frames
 from glass_ml.structures.state import Structures, concatenate
-from glass_ml.tracking.lineage import canonical_json, make_lineage, model_sha256, stamp
-from glass_ml.tracking.project import code_identity
 from glass_ml.tracking.registry import ResolvedModel, resolve_model
 from glass_ml.tracking.runs import KEY, Run, clean_name, find_run, start_run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from glass_ml.stages.params import system_config
+from glass_ml.settings.recipe import system_config
 from glass_ml.stages.probes import (
     BROADENING,
     hidden_structures,

@@ -11,13 +11,13 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 
 from glass_ml.config import as_mapping
+from glass_ml.execution.devices import Devices, first_process
 from glass_ml.files import sha256_text
 from glass_ml.priors.dataset import StructureFile
 from glass_ml.priors.training import train_prior
-from glass_ml.stages.devices import Devices, first_process
-from glass_ml.stages.params import system_config
-from glass_ml.tracking.data import DataIdentity
-from glass_ml.tracking.lineage import canonical_json
+from glass_ml.provenance.data import DataIdentity
+from glass_ml.provenance.lineage import canonical_json
+from glass_ml.settings.recipe import system_config
 from glass_ml.tracking.registry import register_prior
 from glass_ml.tracking.runs import start_run
 from glass_ml.tracking.store import open_store

@@ -11,11 +11,11 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger
 
 from glass_ml.config import as_mapping
 from glass_ml.files import sha256_text
-from glass_ml.stages.params import surrogate_config
+from glass_ml.provenance.data import data_identity
+from glass_ml.provenance.lineage import canonical_json
+from glass_ml.settings.recipe import surrogate_config
 from glass_ml.surrogates.dataset import read_spectra
 from glass_ml.surrogates.training import train_surrogate
-from glass_ml.tracking.data import data_identity
-from glass_ml.tracking.lineage import canonical_json
 from glass_ml.tracking.registry import register_prior
 from glass_ml.tracking.runs import start_run
 from glass_ml.tracking.store import open_store

@@ -15,25 +15,25 @@ from glass_ml.errors import InputError, without_passwords
 from glass_ml.files import sha256_file, sha256_text
 from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.dataset import StructureFile
+from glass_ml.provenance.data import data_identity
+from glass_ml.provenance.lineage import canonical_json, model_sha256
+from glass_ml.provenance.project import PACKAGE, code_sha256
 from glass_ml.sampling.schedules import noise_levels
-from glass_ml.stages.params import PARAMS, StudyConfig, SystemConfig, system_config
+from glass_ml.settings.overrides import value_of, with_settings
+from glass_ml.settings.recipe import PARAMS, StudyConfig, SystemConfig, system_config
+from glass_ml.settings.tuning import Finals, TuningConfig, TuningTarget
 from glass_ml.stages.prepare import prepare
 from glass_ml.stages.probes import hidden_structures
 from glass_ml.stages.study import Probe, make_probes
-from glass_ml.tracking.data import data_identity
-from glass_ml.tracking.lineage import canonical_json, model_sha256
 from glass_ml.tracking.mirror import mirror_mode
-from glass_ml.tracking.project import PACKAGE, code_sha256
 from glass_ml.tracking.registry import resolve_model
 from glass_ml.tracking.runs import flatten
-from glass_ml.tuning.config import Finals, TuningConfig, TuningTarget
 from glass_ml.tuning.finals import FinalRound, require_winnable
 from glass_ml.tuning.objective import OBJECTIVES, SamplingObjective
 from glass_ml.tuning.prior import PRIOR_OBJECTIVES, PriorObjective, PriorSettings
 from glass_ml.tuning.record import try_to_record, write_manifest
 from glass_ml.tuning.results import write_results
 from glass_ml.tuning.score import Item
-from glass_ml.tuning.settings import value_of, with_settings
 from glass_ml.tuning.space import read_space
 from glass_ml.tuning.trials import DEFAULT, finished
 from glass_ml.tuning.workers import Sweep, run_sweep

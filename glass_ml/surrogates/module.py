@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,49 +14,10 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from glass_ml.observables.environments import Environments, join
-from glass_ml.observables.surrogate import Scales, SurrogateConfig, SurrogateNetwork
+from glass_ml.observables.surrogate import Scales, SurrogateNetwork
 from glass_ml.priors.optimiser import MatrixOptimiser
+from glass_ml.settings.surrogate import SurrogateConfig, SurrogateTraining
 from glass_ml.structures.random import generator
-
-
-@dataclass(frozen=True)
-class SurrogateTraining:
-    """How every member of a surrogate is trained.
-
-    Attributes:
-        steps: optimiser steps.
-        batch: structures per step.
-        learning_rate: of Adam, which trains vectors; peak of the schedule, cosine to zero over `steps`.
-        matrix_rate: of the orthogonalised steps that train matrices, on the same schedule; 0 leaves them to Adam.
-        decay: of the matrices, times their learning rate, at every step.
-        dropout: share of features that is left out.
-        averages: weight of the loss of spectra averaged over random sets of `average_size` atoms, times their size:
-            it is cell averages that are measured.
-        average_size: atoms of such a set.
-        warmup: steps of linear warm-up.
-        clip: largest norm of the gradient.
-        ema: decay of the moving average of the weights, approached as (1 + n) / (10 + n).
-        epoch_steps: steps between checkpoints.
-        hold_out: what is held out together to measure errors: structures of one "density", or of one "label".
-        threads: CPU threads; 0 leaves torch's choice.
-        seed: of the initial weights, the batches and the dropout.
-    """
-
-    steps: int = 1000
-    batch: int = 2
-    learning_rate: float = 2e-3
-    matrix_rate: float = 0.01
-    decay: float = 0.5
-    dropout: float = 0.15
-    averages: float = 1.0
-    average_size: int = 16
-    warmup: int = 50
-    clip: float = 1.0
-    ema: float = 0.995
-    epoch_steps: int = 250
-    hold_out: Literal["density", "label"] = "density"
-    threads: int = 1
-    seed: int = 0
 
 
 class Cells(NamedTuple):

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from glass_ml.errors import InputError
 from glass_ml.observables.environments import Environments, describe, fingerprint
-from glass_ml.observables.surrogate import Scales, Surrogate, SurrogateConfig
+from glass_ml.observables.surrogate import Scales, Surrogate
 from glass_ml.observables.surrogate_files import save_surrogate
+from glass_ml.settings.surrogate import SurrogateConfig, SurrogateTraining
 from glass_ml.surrogates.dataset import SpectraData
 from glass_ml.surrogates.errors import Predicted, calibration, fold_errors, pooled_errors
-from glass_ml.surrogates.module import Cells, SpectraBatches, SurrogateModule, SurrogateTraining
+from glass_ml.surrogates.module import Cells, SpectraBatches, SurrogateModule
 
 RARE = 1e-3
 """Share of the training environments that count as lying at the edge of the data."""

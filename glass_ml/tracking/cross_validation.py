@@ -8,8 +8,8 @@ from pathlib import Path
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
+from glass_ml.provenance.lineage import canonical_json
 from glass_ml.tracking.inversions import FILES, load_lineage, log_inversion
-from glass_ml.tracking.lineage import canonical_json
 from glass_ml.tracking.mirror import PARENT, mirror
 from glass_ml.tracking.runs import KEY, Run, find_run, start_run
 from glass_ml.tracking.store import Store, open_store

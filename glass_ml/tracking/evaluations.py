@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_text
-from glass_ml.tracking.lineage import Lineage, canonical_json
+from glass_ml.provenance.lineage import Lineage, canonical_json
 from glass_ml.tracking.runs import clean_name
 from glass_ml.tracking.store import Store
 

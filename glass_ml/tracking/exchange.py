@@ -19,9 +19,9 @@ from glass_ml.errors import InputError
 from glass_ml.files import atomic_path, sha256_file, write_json
 from glass_ml.observables.surrogate_files import is_surrogate, load_surrogate
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.tracking.data import DataIdentity
+from glass_ml.provenance.data import DataIdentity
+from glass_ml.provenance.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.description import refresh_card, version_card
-from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.model_card import CARD_FILE
 from glass_ml.tracking.model_places import read_card, version_folder
 from glass_ml.tracking.registry import LINEAGE_TAGS, Registered, get_version, register_prior

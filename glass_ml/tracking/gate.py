@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glass_ml.analysis.least import LEAST
+from glass_ml.provenance.project import UNKNOWN
+from glass_ml.settings.platform import GateConfig
 from glass_ml.tracking.evaluations import data_apart, evaluations, number, same_reference, unrecorded
 from glass_ml.tracking.model_places import read_card, version_folder
-from glass_ml.tracking.project import UNKNOWN
 from glass_ml.tracking.registry import model_type
 from glass_ml.tracking.store import Store
 
@@ -25,35 +26,6 @@ COMPARED_LEAST = {f"reference.{name}": least for name, least in LEAST.items()}
 ANEW = "commit, then train it again, or, where dvc.lock accounts for models/, run 'glass-ml registry rebuild'"
 OTHER_LEAST = 0.005
 """The same of any other: an R-factor, or an error of spectra in units of the edge step."""
-
-
-@dataclass(frozen=True)
-class GateConfig:
-    """The section `promotion` of params.yaml.
-
-    Attributes:
-        held_out_loss: noise level (Å, as the registry writes it) -> largest held-out loss of a prior; 1 is nothing
-            learned.
-        evaluation: name of a number in the evaluations -> its largest value in any of them; one at least must have it.
-        surrogate: part of the spread of the data that is the largest error of a surrogate on held-out folds: `atom` of
-            its atoms' spectra, `cell` of cell averages.
-        compared: numbers in which the version is set against the present holder, smaller being better. The geometric
-            mean of the ratios, over every evaluation that both have on the same data, must not exceed 1 + `tolerance`.
-            Values below `COMPARED_LEAST`, or `OTHER_LEAST`, count as that.
-        tolerance: see `compared`.
-        clean: whether code and configuration must have been as committed.
-    """
-
-    held_out_loss: dict[str, float] = field(default_factory=lambda: {"0.12": 0.4, "0.25": 0.3, "0.40": 0.4})
-    evaluation: dict[str, float] = field(
-        default_factory=lambda: {"reference.angle.rmse": 0.4, "reference.coordination.emd": 0.15, "copies.mean": 0.1}
-    )
-    surrogate: dict[str, float] = field(default_factory=lambda: {"atom": 0.75, "cell": 0.5})
-    compared: tuple[str, ...] = (
-        "reference.angle.rmse", "reference.coordination.emd", "reference.rings.emd", "held out.r_factor"
-    )  # fmt: skip
-    tolerance: float = 0.0
-    clean: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from typing import Literal
 
 from glass_ml import __version__
 from glass_ml.errors import InputError, without_passwords
-from glass_ml.tracking.data import content_md5, recorded_data
+from glass_ml.provenance.data import content_md5, recorded_data
+from glass_ml.provenance.lineage import model_sha256
+from glass_ml.provenance.project import UNKNOWN, code_identity, is_project, worktree
 from glass_ml.tracking.inversions import IDENTITY
-from glass_ml.tracking.lineage import model_sha256
 from glass_ml.tracking.model_places import is_checkpoint, version_folder
 from glass_ml.tracking.outbox import pending
-from glass_ml.tracking.project import UNKNOWN, code_identity, is_project, worktree
 from glass_ml.tracking.reach import database
 from glass_ml.tracking.registry import versions
 from glass_ml.tracking.runs import reap

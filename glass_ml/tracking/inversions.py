@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
-from glass_ml.tracking.data import DataIdentity
+from glass_ml.provenance.data import DataIdentity
+from glass_ml.provenance.lineage import Lineage
 from glass_ml.tracking.description import refresh_card
 from glass_ml.tracking.evaluations import FILE as EVALUATION
 from glass_ml.tracking.evaluations import origin, write_evaluation
 from glass_ml.tracking.experiments import NOTE
 from glass_ml.tracking.headline import inversion_note, inversion_numbers, load
-from glass_ml.tracking.lineage import Lineage
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.model_places import logged_model_id
 from glass_ml.tracking.registry import find_version

@@ -20,14 +20,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from glass_ml.config import build, read_yaml
 from glass_ml.errors import InputError, without_passwords
+from glass_ml.provenance.project import project_root, worktree
+from glass_ml.settings.platform import TrackingConfig
 from glass_ml.tracking.experiments import NOTE
-from glass_ml.tracking.project import project_root, worktree
 from glass_ml.tracking.reach import gone, knock
 
 if TYPE_CHECKING:
@@ -53,18 +53,6 @@ PASSED = (
 PROGRAM = Path(__file__).with_name("mirror_writer.py")
 EXIT_CODES = {"FINISHED": 0, "FAILED": 1}
 BROKEN_OFF = 255
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """Where runs are shown beside MLflow: the section `tracking` of params.yaml.
-
-    Attributes:
-        wandb: "off"; "offline": written below `wandb/`, for `wandb sync`, without a word to the network; "online": sent
-            to the server and account that `wandb login` or the WANDB_ variables name.
-    """
-
-    wandb: Literal["off", "offline", "online"] = "off"
 
 
 def tracking_config(root: Path | str | None = None) -> TrackingConfig:

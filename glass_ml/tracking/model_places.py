@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
-from glass_ml.tracking.project import worktree
+from glass_ml.provenance.lineage import MODEL_FILES, model_sha256
+from glass_ml.provenance.project import worktree
 from glass_ml.tracking.store import Store
 
 if TYPE_CHECKING:

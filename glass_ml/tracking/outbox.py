@@ -13,8 +13,8 @@ from typing import Any
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_text, write_json
-from glass_ml.tracking.lineage import canonical_json
-from glass_ml.tracking.project import project_root
+from glass_ml.provenance.lineage import canonical_json
+from glass_ml.provenance.project import project_root
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from glass_ml.errors import InputError
+from glass_ml.settings.platform import GateConfig
 from glass_ml.tracking.description import refresh_card
-from glass_ml.tracking.gate import Condition, GateConfig, conditions
+from glass_ml.tracking.gate import Condition, conditions
 from glass_ml.tracking.history import Event, Kind, events, hand_over, holders, settle
 from glass_ml.tracking.model_places import version_folder
 from glass_ml.tracking.registry import aliases, get_version, known_versions

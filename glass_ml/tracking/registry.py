@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from glass_ml import __version__
 from glass_ml.errors import InputError
 from glass_ml.observables.surrogate_files import ARCHITECTURE as SPECTRA_PER_ATOM
-from glass_ml.tracking.data import DataIdentity
-from glass_ml.tracking.dvc_store import made_here
+from glass_ml.provenance.data import DataIdentity
+from glass_ml.provenance.dvc_store import made_here
+from glass_ml.provenance.lineage import MODEL_FILES, model_sha256
+from glass_ml.provenance.project import UNKNOWN, code_identity, worktree
 from glass_ml.tracking.headline import log_model_page, name_after
-from glass_ml.tracking.lineage import MODEL_FILES, model_sha256
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.model_card import CARD_FILE, card_text, page_text
 from glass_ml.tracking.model_places import read_card, version_folder
-from glass_ml.tracking.project import UNKNOWN, code_identity, worktree
 from glass_ml.tracking.reach import reached
 from glass_ml.tracking.runs import Run, flatten, numbers, start_run
 from glass_ml.tracking.store import Store, open_store

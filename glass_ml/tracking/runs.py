@@ -19,9 +19,9 @@ from typing import Any
 
 from glass_ml.errors import without_passwords
 from glass_ml.files import write_json
-from glass_ml.tracking.data import DataIdentity
+from glass_ml.provenance.data import DataIdentity
+from glass_ml.provenance.project import code_identity
 from glass_ml.tracking.mirror import PARENT, mirror_mode, mirrored
-from glass_ml.tracking.project import code_identity
 from glass_ml.tracking.reach import gone
 from glass_ml.tracking.store import Store, open_store
 

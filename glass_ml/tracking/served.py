@@ -109,8 +109,8 @@ class ServedPrior(PythonModel):
     def _texts(self, structures: Any, target: Path, settings: dict[str, Any]) -> list[str]:
         from ase.io import write
 
+        from glass_ml.provenance.lineage import make_lineage, stamp
         from glass_ml.structures.io import to_atoms
-        from glass_ml.tracking.lineage import make_lineage, stamp
 
         lineage = make_lineage(
             model=self.folder,

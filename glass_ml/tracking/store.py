@@ -22,10 +22,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from filelock import FileLock
 
 from glass_ml.errors import InputError
+from glass_ml.provenance.project import project_root
 from glass_ml.tracking.experiments import EXPERIMENTS
 from glass_ml.tracking.mirror import mirror_mode
 from glass_ml.tracking.mutex import hold
-from glass_ml.tracking.project import project_root
 from glass_ml.tracking.reach import VARIABLE, database, knock, reached
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.errors import InputError
+from glass_ml.settings.tuning import Finals, TuningConfig
 from glass_ml.tuning.choice import leaders
-from glass_ml.tuning.config import Finals, TuningConfig
 from glass_ml.tuning.objective import OBJECTIVES, feasible, items_of
 from glass_ml.tuning.pairs import COMPARED, chance, items_needed, log_ratios
 from glass_ml.tuning.trials import STATED, finished, stated

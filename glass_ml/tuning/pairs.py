@@ -9,7 +9,7 @@ from itertools import count
 import numpy as np
 from scipy.stats import wilcoxon
 
-from glass_ml.tuning.config import Pruning
+from glass_ml.settings.tuning import Pruning
 
 COMPARED = ("held_out", "realism")
 Numbers = Mapping[str, float]

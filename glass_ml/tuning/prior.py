@@ -16,11 +16,9 @@ from pytorch_lightning.loggers import Logger
 
 from glass_ml.errors import InputError
 from glass_ml.priors.dataset import StructureFile
-from glass_ml.priors.module import TrainingConfig
-from glass_ml.priors.network import NetworkConfig
-from glass_ml.priors.noise import NoiseConfig
 from glass_ml.priors.training import train_prior
-from glass_ml.tuning.settings import with_settings
+from glass_ml.settings.overrides import with_settings
+from glass_ml.settings.prior import NetworkConfig, NoiseConfig, TrainingConfig
 from glass_ml.tuning.trials import RETRY, is_default
 
 PRIOR_OBJECTIVES = ("held_out_loss",)

@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.errors import InputError
 from glass_ml.files import atomic_path, sha256_text, write_json
-from glass_ml.tracking.data import DataIdentity
+from glass_ml.provenance.data import DataIdentity
+from glass_ml.provenance.lineage import canonical_json
 from glass_ml.tracking.experiments import NOTE
-from glass_ml.tracking.lineage import canonical_json
 from glass_ml.tracking.mirror import mirror
 from glass_ml.tracking.outbox import entry_file, forget, keep, place_of
 from glass_ml.tracking.runs import KEY, PROCESS, Run, flatten, numbers, process_identity, start_run

@@ -13,12 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from glass_ml.analysis.figures import save_png
 from glass_ml.files import write_json
+from glass_ml.settings.winner import Winner, write_winner
 from glass_ml.tuning.choice import default_trial, least_loss, score
 from glass_ml.tuning.figures import finals_figure, importance_figure, trial_figure
 from glass_ml.tuning.objective import feasible
 from glass_ml.tuning.pairs import COMPARED
 from glass_ml.tuning.trials import FINISHED, is_default
-from glass_ml.tuning.winner import Winner, write_winner
 
 RESULT, PARETO, IMPORTANCE, FINALS = "result.json", "pareto.png", "importance.png", "finals.png"
 

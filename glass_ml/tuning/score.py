@@ -14,8 +14,8 @@ from glass_ml.analysis.least import LEAST
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.sampling.constraints import MinimumDistance, too_close
+from glass_ml.settings.tuning import Limits
 from glass_ml.structures.state import Structures
-from glass_ml.tuning.config import Limits
 
 REALISM = ("angle.rmse", "coordination.emd")
 """The descriptors that make up realism."""

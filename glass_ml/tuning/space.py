@@ -8,8 +8,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from glass_ml.errors import InputError
-from glass_ml.tuning.config import Axis
-from glass_ml.tuning.settings import leaves, require_key, value_of, with_settings
+from glass_ml.settings.overrides import leaves, require_key, value_of, with_settings
+from glass_ml.settings.tuning import Axis
 
 Check = Callable[[Any], object]
 """Raises InputError for settings that cannot be used together."""

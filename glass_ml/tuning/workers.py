@@ -28,7 +28,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from glass_ml.sampling.run import end_with_parent
+from glass_ml.execution.processes import end_with_parent
 from glass_ml.tracking.runs import process_identity
 from glass_ml.tuning.sampler import PlacedSampler
 from glass_ml.tuning.storage import open_storage

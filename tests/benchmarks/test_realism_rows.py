@@ -19,7 +19,7 @@ from realism import _merged
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
 from glass_ml.observables.registry import make_observable
-from glass_ml.stages.params import system_config
+from glass_ml.settings.recipe import system_config
 from glass_ml.structures.io import from_atoms
 from glass_ml.structures.random import generator
 from glass_ml.structures.state import Structures, concatenate

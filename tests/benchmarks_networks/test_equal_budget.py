@@ -14,7 +14,7 @@ from priors.tiny_training import NAMES, NETWORK, NOISE, quenches
 
 from glass_ml.errors import InputError
 from glass_ml.priors.dataset import StructureFile, write_structure_file
-from glass_ml.priors.module import TrainingConfig
+from glass_ml.settings.prior import TrainingConfig
 from glass_ml.tracking.store import open_store
 
 OURS = Candidate("ours", NETWORK, TrainingConfig(batch=2, warmup=2, validation_structures=1, seed=5), NOISE)

@@ -8,8 +8,9 @@ from small_surrogate import CONFIG, ENERGIES, batch, carbon, random_surrogate
 
 from glass_ml.errors import InputError
 from glass_ml.observables.base import Observable
-from glass_ml.observables.environments import EnvironmentConfig, describe
+from glass_ml.observables.environments import describe
 from glass_ml.observables.xanes import Xanes
+from glass_ml.settings.surrogate import EnvironmentConfig
 
 TIGHT = {"rtol": 0, "atol": 1e-9}
 

@@ -14,8 +14,8 @@ from small_project import write_small_prior
 
 from glass_ml.errors import InputError
 from glass_ml.priors.checkpoint import CARD, REQUIRED, WEIGHTS, load_prior, read_card, save_prior
-from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.prior import Prior
+from glass_ml.settings.prior import NetworkConfig
 from glass_ml.structures.io import from_atoms
 
 

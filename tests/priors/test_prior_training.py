@@ -14,8 +14,9 @@ from tiny_training import NAMES, NETWORK, NOISE, quenches, train
 from glass_ml.priors.checkpoint import CARD, WEIGHTS, load_prior, read_card
 from glass_ml.priors.datamodule import Noisy, collate
 from glass_ml.priors.dataset import StructureFile, write_structure_file
-from glass_ml.priors.module import DenoisingModule, TrainingConfig, new_module
+from glass_ml.priors.module import DenoisingModule, new_module
 from glass_ml.priors.network import AngularNetwork
+from glass_ml.settings.prior import TrainingConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -14,8 +14,8 @@ from tiny_training import NOISE, quenches
 from glass_ml.errors import InputError
 from glass_ml.priors.datamodule import VALIDATION_SIGMAS, DenoisingData, TrainingItems, ValidationItems, collate
 from glass_ml.priors.dataset import StructureFile, write_structure_file
-from glass_ml.priors.noise import NoiseConfig
 from glass_ml.priors.rows import RowFile, RowWriter
+from glass_ml.settings.prior import NoiseConfig
 
 NAMES = [f"quench-{k}" for k in range(10)]
 

@@ -18,8 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from glass_ml.priors.network import NetworkConfig
-from glass_ml.priors.noise import NoiseConfig
+from glass_ml.settings.prior import NetworkConfig, NoiseConfig
 
 NETWORK = NetworkConfig(cutoff=3.0, features=8, layers=2, channels=2, radial=8)
 NAMES = [f"quench-{k}" for k in range(6)]
@@ -43,8 +42,8 @@ def quenches(names: list[str], frames_each: int = 2) -> list[Atoms]:
 def train(data: Path, out: Path, state: Path, options: dict[str, Any]) -> dict[str, float]:
     """Train on a prepared folder."""
     from glass_ml.priors.dataset import StructureFile
-    from glass_ml.priors.module import TrainingConfig
     from glass_ml.priors.training import train_prior
+    from glass_ml.settings.prior import TrainingConfig
 
     defaults = {"steps": 24, "batch": 2, "epoch_steps": 4, "validation_structures": 1, "warmup": 2, "seed": 5}
     options = dict(options)

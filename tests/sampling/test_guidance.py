@@ -7,11 +7,11 @@ import torch
 from gaussian_prior import CENTRE, GaussianPrior, LinearMeasurement, example, streams, structures_at
 
 from glass_ml.errors import InputError
-from glass_ml.sampling.config import GuidanceConfig, SamplingConfig, make_guidance
 from glass_ml.sampling.constraints import no_constraint
-from glass_ml.sampling.guidance import Decoupled, PosteriorScore, Unguided
-from glass_ml.sampling.loop import StepConfig, replica_noise, sample
-from glass_ml.sampling.schedules import Temperature, karras_grid
+from glass_ml.sampling.guidance import Decoupled, PosteriorScore, Unguided, make_guidance
+from glass_ml.sampling.loop import replica_noise, sample
+from glass_ml.sampling.schedules import karras_grid
+from glass_ml.settings.sampling import GuidanceConfig, SamplingConfig, StepConfig, Temperature
 from glass_ml.structures.state import Structures
 
 UNCUT = 1e9

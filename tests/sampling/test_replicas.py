@@ -10,14 +10,14 @@ import torch
 from small_project import write_target
 
 from glass_ml.errors import InputError
+from glass_ml.execution.processes import run_replicas
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
-from glass_ml.priors.network import NetworkConfig
 from glass_ml.priors.prior import Prior
-from glass_ml.sampling.config import GuidanceConfig, SamplingConfig
 from glass_ml.sampling.guidance import Decoupled
-from glass_ml.sampling.run import batches_of, invert_target, run_replicas, sample_batch, sample_prior
-from glass_ml.sampling.schedules import ScheduleConfig, Temperature
+from glass_ml.sampling.run import batches_of, invert_target, sample_batch, sample_prior
+from glass_ml.settings.prior import NetworkConfig
+from glass_ml.settings.sampling import GuidanceConfig, SamplingConfig, ScheduleConfig, Temperature
 from glass_ml.structures.neighbours import neighbour_pairs
 from glass_ml.structures.packing import random_packing
 from glass_ml.structures.random import generator

@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 
 from glass_ml.errors import InputError
-from glass_ml.sampling.schedules import ScheduleConfig, karras_grid, noise_levels
+from glass_ml.sampling.schedules import karras_grid, noise_levels
+from glass_ml.settings.sampling import ScheduleConfig
 
 
 @pytest.mark.parametrize("rho", [1.0, 3.0, 7.0])

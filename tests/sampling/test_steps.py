@@ -9,9 +9,10 @@ from gaussian_prior import CENTRE, GaussianPrior, streams, structures_at
 
 from glass_ml.sampling.constraints import no_constraint
 from glass_ml.sampling.guidance import Unguided
-from glass_ml.sampling.loop import StepConfig, replica_noise, sample
-from glass_ml.sampling.schedules import ScheduleConfig, Temperature, karras_grid, noise_levels
+from glass_ml.sampling.loop import replica_noise, sample
+from glass_ml.sampling.schedules import karras_grid, noise_levels
 from glass_ml.sampling.steps import multistep, renoise, stochastic_step
+from glass_ml.settings.sampling import ScheduleConfig, StepConfig, Temperature
 
 WIDTH, HIGH, LOW = 0.3, 2.0, 0.05
 PRIOR = GaussianPrior(torch.full((2, 3), CENTRE, dtype=torch.float64), WIDTH)

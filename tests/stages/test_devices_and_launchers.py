@@ -13,8 +13,8 @@ from ase.build import bulk
 from ase.io import write
 
 from glass_ml.errors import InputError
+from glass_ml.execution.devices import Devices, first_process, launched
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.stages.devices import Devices, first_process, launched
 from glass_ml.stages.invert import invert
 
 TWO = [

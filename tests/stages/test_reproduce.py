@@ -13,10 +13,10 @@ from small_project import TARGET, git, write_small_prior, write_target
 import glass_ml
 from glass_ml.cli.main import main
 from glass_ml.files import sha256_file
+from glass_ml.provenance.project import code_identity
+from glass_ml.provenance.recall import recall_file
 from glass_ml.structures.io import read_frames, write_frames
 from glass_ml.tracking.model_places import is_checkpoint
-from glass_ml.tracking.project import code_identity
-from glass_ml.tracking.recall import recall_file
 
 RECIPE = """\
 systems:
@@ -115,7 +115,7 @@ def test_a_structure_that_was_not_made_so(inverted, capfd):
     frames = read_frames("out/structures.extxyz")
     frames[0].positions[3] += np.array([0.25, 0.0, 0.0])
     write_frames("changed.extxyz", frames)
-    from glass_ml.tracking.lineage import read_stamp, stamp
+    from glass_ml.provenance.lineage import read_stamp, stamp
 
     write_frames("changed.extxyz", stamp(frames, read_stamp(frames[0]).lineage))
     status, document = reproduced(capfd, "changed.extxyz", "--out", "again")

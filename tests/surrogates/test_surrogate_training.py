@@ -9,9 +9,10 @@ from small_surrogate import CONFIG, batch, carbon, write_toy
 from glass_ml.errors import InputError
 from glass_ml.observables.surrogate_files import CARD, WEIGHTS, read_surrogate_card
 from glass_ml.observables.xanes import Xanes
+from glass_ml.settings.surrogate import SurrogateTraining
 from glass_ml.surrogates.dataset import read_spectra
 from glass_ml.surrogates.errors import Predicted, calibration, fold_errors, pooled_errors, rank_correlation
-from glass_ml.surrogates.module import SurrogateModule, SurrogateTraining
+from glass_ml.surrogates.module import SurrogateModule
 from glass_ml.surrogates.training import fit_surrogate, predict, train_surrogate
 
 pytestmark = pytest.mark.filterwarnings("ignore")

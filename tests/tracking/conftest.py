@@ -24,8 +24,8 @@ def write_prior(folder, seed=0, **card):
     import torch
 
     from glass_ml.priors.checkpoint import save_prior
-    from glass_ml.priors.network import NetworkConfig
     from glass_ml.priors.prior import Prior
+    from glass_ml.settings.prior import NetworkConfig
 
     torch.manual_seed(seed)
     prior = Prior((14,), NetworkConfig(features=8, layers=1, channels=2, radial=4))
@@ -46,8 +46,8 @@ def register_trained(folder, store):
 def write_inversion(folder, model_uri="models/a-Si", model="models/a-Si", seed=1, replicas=3):
     """What `glass-ml invert` leaves behind, made in the current project."""
     from glass_ml.files import write_json
+    from glass_ml.provenance.lineage import make_lineage, measurement_entry, stamp, write_lineage
     from glass_ml.structures.io import write_frames
-    from glass_ml.tracking.lineage import make_lineage, measurement_entry, stamp, write_lineage
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def write_inversion(folder, model_uri="models/a-Si", model="models/a-Si", seed=1
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
     """The project, made once; its store has the experiments and nothing else."""
-    from glass_ml.tracking.data import content_md5
+    from glass_ml.provenance.data import content_md5
     from glass_ml.tracking.store import open_store
 
     root = tmp_path_factory.mktemp("template") / "project"

@@ -9,12 +9,12 @@ import pytest
 
 from glass_ml.cli.main import main
 from glass_ml.files import sha256_file
+from glass_ml.provenance.data import DataIdentity, entries_md5
+from glass_ml.provenance.lineage import model_sha256
+from glass_ml.provenance.results import lineages_of
 from glass_ml.structures.io import read_frames, write_frames
-from glass_ml.tracking.data import DataIdentity, entries_md5
 from glass_ml.tracking.inversions import load_lineage, log_inversion
-from glass_ml.tracking.lineage import model_sha256
 from glass_ml.tracking.registry import register_prior
-from glass_ml.tracking.results import lineages_of
 from glass_ml.tracking.runs import start_run
 
 
@@ -194,7 +194,7 @@ def test_one_line_for_what_cannot_be_traced(family, capsys, arguments, words):
 
 
 def test_what_stands_above_is_named_once():
-    from glass_ml.tracking.graph import Graph
+    from glass_ml.provenance.graph import Graph
 
     graph = Graph()
     data, model, file = graph.add("data", "d"), graph.add("model", "m"), graph.add("structures", "s")

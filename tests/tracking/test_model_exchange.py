@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from glass_ml.cli.main import main
+from glass_ml.provenance.lineage import model_sha256
 from glass_ml.tracking.exchange import MANIFEST, MEMBERS, export_model, import_model
 from glass_ml.tracking.inversions import log_evaluation
-from glass_ml.tracking.lineage import model_sha256
 from glass_ml.tracking.registry import get_version, register_prior, resolve_model
 from glass_ml.tracking.store import open_store
 

@@ -9,7 +9,7 @@ import pytest
 
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
-from glass_ml.tracking.gate import GateConfig
+from glass_ml.settings.platform import GateConfig
 from glass_ml.tracking.history import events
 from glass_ml.tracking.inversions import log_evaluation
 from glass_ml.tracking.model_places import version_folder

@@ -7,9 +7,9 @@ from pathlib import Path
 import yaml
 
 from glass_ml.cli.main import main
+from glass_ml.provenance.data import content_md5, file_md5, folder_entries
+from glass_ml.provenance.lineage import model_sha256
 from glass_ml.stages.rebuild import rebuild
-from glass_ml.tracking.data import content_md5, file_md5, folder_entries
-from glass_ml.tracking.lineage import model_sha256
 from glass_ml.tracking.registry import aliases, register_prior, versions
 from glass_ml.tracking.store import open_store
 

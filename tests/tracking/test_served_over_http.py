@@ -17,7 +17,7 @@ from ase.io import read
 from ports import free_port
 from small_project import write_target
 
-from glass_ml.tracking.lineage import model_sha256, read_stamp, structure_sha256
+from glass_ml.provenance.lineage import model_sha256, read_stamp, structure_sha256
 from glass_ml.tracking.registry import register_prior
 from glass_ml.tracking.store import open_store
 

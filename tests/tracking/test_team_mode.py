@@ -130,7 +130,7 @@ def clones(server, tmp_path_factory):
     from ase.build import bulk
     from ase.io import write
 
-    from glass_ml.tracking.data import content_md5
+    from glass_ml.provenance.data import content_md5
 
     folder = tmp_path_factory.mktemp("clones")
     first, second = folder / "ada", folder / "bob"
@@ -248,9 +248,9 @@ def test_eight_writers_on_two_machines_lose_and_double_nothing(server, clones, b
 
 
 def test_the_walk_of_two_people(server, clones, be, capsys):
+    from glass_ml.provenance.lineage import model_sha256
     from glass_ml.stages.register import register
     from glass_ml.structures.io import read_structures
-    from glass_ml.tracking.lineage import model_sha256
 
     def run(*line):
         capsys.readouterr()

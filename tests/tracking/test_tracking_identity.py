@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from glass_ml.errors import InputError
-from glass_ml.tracking.data import content_md5, data_identity, recorded_data
-from glass_ml.tracking.project import (
+from glass_ml.provenance.data import content_md5, data_identity, recorded_data
+from glass_ml.provenance.project import (
     PACKAGE,
     code_identity,
     code_sha256,

@@ -9,8 +9,7 @@ from ase.build import bulk
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
-from glass_ml.structures.io import read_frames, write_frames
-from glass_ml.tracking.lineage import (
+from glass_ml.provenance.lineage import (
     Lineage,
     lineage_sha256,
     make_lineage,
@@ -21,7 +20,8 @@ from glass_ml.tracking.lineage import (
     stamp,
     structure_sha256,
 )
-from glass_ml.tracking.project import PACKAGE
+from glass_ml.provenance.project import PACKAGE
+from glass_ml.structures.io import read_frames, write_frames
 
 PLAIN = Lineage(
     glass_ml_version="0.1.0",

@@ -9,11 +9,11 @@ import yaml
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.files import write_json
-from glass_ml.tracking.data import content_md5
+from glass_ml.provenance.data import content_md5
+from glass_ml.provenance.dvc_store import made_here
+from glass_ml.provenance.lineage import model_sha256, read_stamp
 from glass_ml.tracking.description import describe
-from glass_ml.tracking.dvc_store import made_here
 from glass_ml.tracking.inversions import log_evaluation, log_inversion
-from glass_ml.tracking.lineage import model_sha256, read_stamp
 from glass_ml.tracking.model_places import logged_model_id, version_folder
 from glass_ml.tracking.registry import aliases, find_version, get_version, register_prior, resolve_model, versions
 from glass_ml.tracking.runs import start_run

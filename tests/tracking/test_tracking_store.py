@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from glass_ml.errors import InputError
-from glass_ml.tracking.data import DataIdentity
+from glass_ml.provenance.data import DataIdentity
 from glass_ml.tracking.runs import find_run, flatten, reap, start_run
 from glass_ml.tracking.store import EXPERIMENTS, open_store, store_exists, tracking_uri
 

@@ -8,11 +8,11 @@ from ase.io import read, write
 
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
+from glass_ml.provenance import verify as verification
+from glass_ml.provenance.data import data_identity, folder_entries
+from glass_ml.provenance.verify import verify
 from glass_ml.structures.io import read_frames, write_frames
-from glass_ml.tracking import verify as verification
-from glass_ml.tracking.data import data_identity, folder_entries
 from glass_ml.tracking.registry import register_prior, resolve_model
-from glass_ml.tracking.verify import verify
 
 SHARED = {"lineage.json", "params", "seed", "target", "measurement sq", "model", "data", "git commit", "code"}
 OWN = {"structure", "lineage", "duplicates"}

@@ -193,7 +193,7 @@ def test_evaluation_comes_after_the_inversion(offline, store, tools):
         folder / "structures.extxyz"
     ).read_bytes()
     # What wandb keeps is a copy, and no result to be found again.
-    from glass_ml.tracking.results import find_files
+    from glass_ml.provenance.results import find_files
 
     assert [path.parent for path in find_files(offline, ("structures.extxyz",))] == [folder.resolve()]
 

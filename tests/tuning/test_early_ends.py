@@ -10,9 +10,9 @@ import torch
 from optuna.distributions import FloatDistribution
 from small_sweep import TUNING, write_recipe
 
-from glass_ml.stages.params import system_config
+from glass_ml.settings.recipe import system_config
+from glass_ml.settings.tuning import Limits, Pruning
 from glass_ml.stages.tune import make_items
-from glass_ml.tuning.config import Limits, Pruning
 from glass_ml.tuning.objective import SamplingObjective, items_of
 from glass_ml.tuning.pairs import Finished, beaten_by
 from glass_ml.tuning.score import defects, geometric_mean, score, total

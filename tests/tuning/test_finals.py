@@ -14,15 +14,15 @@ from small_sweep import TUNING, finished_numbers, start, stopped_worker, study_o
 
 from glass_ml.cli.main import main
 from glass_ml.config import build
+from glass_ml.settings.tuning import TuningConfig
+from glass_ml.settings.winner import read_winner
 from glass_ml.tracking.store import open_store
 from glass_ml.tuning import finals
-from glass_ml.tuning.config import TuningConfig
 from glass_ml.tuning.finals import _beside, require_winnable, winner_of
 from glass_ml.tuning.pairs import chance, items_needed
 from glass_ml.tuning.record import record_sweep
 from glass_ml.tuning.results import finals_lines
 from glass_ml.tuning.trials import finished
-from glass_ml.tuning.winner import read_winner
 
 FOLDER = Path("sweeps/a-Si")
 WEAK = 1e-3  # guidance that moves next to nothing: trials with more lead

@@ -13,10 +13,9 @@ from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from glass_ml.cli.main import main
-from glass_ml.priors.module import DenoisingModule, TrainingConfig
-from glass_ml.priors.network import NetworkConfig
-from glass_ml.priors.noise import NoiseConfig
-from glass_ml.stages.params import system_config
+from glass_ml.priors.module import DenoisingModule
+from glass_ml.settings.prior import NetworkConfig, NoiseConfig, TrainingConfig
+from glass_ml.settings.recipe import system_config
 from glass_ml.stages.prepare import prepare
 from glass_ml.tracking.store import open_store
 from glass_ml.tuning.prior import PriorObjective, PriorSettings

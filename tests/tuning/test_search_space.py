@@ -10,10 +10,10 @@ from small_sweep import TUNING, write_recipe
 
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
-from glass_ml.sampling.config import SamplingConfig
 from glass_ml.sampling.schedules import noise_levels
-from glass_ml.tuning.config import Axis
-from glass_ml.tuning.settings import leaves, with_settings
+from glass_ml.settings.overrides import leaves, with_settings
+from glass_ml.settings.sampling import SamplingConfig
+from glass_ml.settings.tuning import Axis
 from glass_ml.tuning.space import read_space
 
 DEFAULT = SamplingConfig()

@@ -10,11 +10,11 @@ from optuna.trial import TrialState
 from small_sweep import finished_numbers, start, stopped_worker, study_of, wait_for
 
 from glass_ml.cli.main import main
-from glass_ml.stages.params import system_config
+from glass_ml.settings.recipe import system_config
+from glass_ml.settings.winner import read_winner
 from glass_ml.tracking.store import open_store
 from glass_ml.tuning import record
 from glass_ml.tuning.record import record_sweep
-from glass_ml.tuning.winner import read_winner
 
 FOLDER = Path("sweeps/a-Si")
 

@@ -9,12 +9,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
+from glass_ml.settings.recipe import system_config
+from glass_ml.settings.winner import Winner, read_winner, write_winner
 from glass_ml.stages.invert import settings_of
-from glass_ml.stages.params import system_config
 from glass_ml.tuning.choice import leaders, least_loss, score
 from glass_ml.tuning.objective import OBJECTIVES
 from glass_ml.tuning.results import result_text, sweep_note, write_results
-from glass_ml.tuning.winner import Winner, read_winner, write_winner
 
 
 def trials(*rows: tuple, single: bool = False) -> list[FrozenTrial]:

@@ -8,31 +8,15 @@ from typing import Any, Literal
 
 from glass_ml.config import build, read_yaml
 from glass_ml.errors import InputError
-from glass_ml.observables.surrogate import SurrogateConfig
-from glass_ml.priors.module import TrainingConfig
-from glass_ml.priors.network import NetworkConfig
-from glass_ml.priors.noise import NoiseConfig
-from glass_ml.sampling.config import SamplingConfig
-from glass_ml.surrogates.module import SurrogateTraining
-from glass_ml.tracking.gate import GateConfig
-from glass_ml.tuning.config import TuningConfig
-from glass_ml.tuning.settings import with_settings
-from glass_ml.tuning.winner import read_winner
+from glass_ml.settings.overrides import with_settings
+from glass_ml.settings.platform import GateConfig
+from glass_ml.settings.prior import NetworkConfig, NoiseConfig, PrepareConfig, TrainingConfig
+from glass_ml.settings.sampling import SamplingConfig
+from glass_ml.settings.surrogate import SurrogateConfig, SurrogateTraining
+from glass_ml.settings.tuning import TuningConfig
+from glass_ml.settings.winner import read_winner
 
 PARAMS = Path("params.yaml")
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """Which structures become training data.
-
-    Attributes:
-        states: "thermal" snapshots, "minimised" structures, or "all".
-        validation_share: chance of a quench to be held out; which are is decided by a hash of their names.
-    """
-
-    states: Literal["thermal", "minimised", "all"] = "thermal"
-    validation_share: float = 0.1
 
 
 @dataclass(frozen=True)

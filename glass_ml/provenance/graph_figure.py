@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from glass_ml.analysis.figures import AMBER, BLUE, GREEN, INK, MUTED, PURPLE, SKY
 from glass_ml.errors import InputError
 from glass_ml.files import atomic_path
-from glass_ml.tracking.graph import Graph, Kind, Node
+from glass_ml.provenance.graph import Graph, Kind, Node
 
 ENDINGS = (".svg", ".png", ".pdf")
 COLOURS: dict[Kind, str] = {"data": GREEN, "measurement": AMBER, "model": BLUE, "sweep": PURPLE, "structures": SKY}

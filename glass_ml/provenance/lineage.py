@@ -17,8 +17,8 @@ from ase import Atoms
 from glass_ml import __version__
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text, write_json
-from glass_ml.tracking.data import DataIdentity, data_identity
-from glass_ml.tracking.project import PACKAGE, CodeIdentity, code_identity, worktree
+from glass_ml.provenance.data import DataIdentity, data_identity
+from glass_ml.provenance.project import PACKAGE, CodeIdentity, code_identity, worktree
 
 __all__ = [
     "CodeIdentity",

@@ -14,8 +14,9 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset
 
-from glass_ml.sampling.run import Bar, Replicas, end_with_parent
-from glass_ml.stages.devices import Devices, launched
+from glass_ml.execution.devices import Devices, launched
+from glass_ml.execution.processes import end_with_parent
+from glass_ml.execution.replicas import Bar, Replicas
 
 WAIT = timedelta(days=30)
 """How long a process that is done waits for the others: an inversion may take as long."""

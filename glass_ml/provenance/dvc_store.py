@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from glass_ml.tracking.data import content_md5, file_md5
-from glass_ml.tracking.lineage import MODEL_FILES
-from glass_ml.tracking.project import git
+from glass_ml.provenance.data import content_md5, file_md5
+from glass_ml.provenance.lineage import MODEL_FILES
+from glass_ml.provenance.project import git
 
 DVC_CACHES = (".dvc/cache/files/md5", "dvc-store/files/md5")
 

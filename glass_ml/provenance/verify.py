@@ -17,10 +17,9 @@ from ase import Atoms
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
-from glass_ml.structures.io import read_frames
-from glass_ml.tracking.data import content_md5, folder_entries, recorded_data
-from glass_ml.tracking.dvc_store import listing
-from glass_ml.tracking.lineage import (
+from glass_ml.provenance.data import content_md5, folder_entries, recorded_data
+from glass_ml.provenance.dvc_store import listing
+from glass_ml.provenance.lineage import (
     MODEL_FILES,
     PREFIX,
     Lineage,
@@ -30,8 +29,7 @@ from glass_ml.tracking.lineage import (
     read_stamp,
     structure_sha256,
 )
-from glass_ml.tracking.model_places import is_checkpoint, version_places
-from glass_ml.tracking.project import (
+from glass_ml.provenance.project import (
     PACKAGE,
     UNKNOWN,
     code_sha256,
@@ -40,6 +38,8 @@ from glass_ml.tracking.project import (
     is_project,
     worktree,
 )
+from glass_ml.structures.io import read_frames
+from glass_ml.tracking.model_places import is_checkpoint, version_places
 from glass_ml.tracking.registry import find_version, versions
 from glass_ml.tracking.store import open_store, store_exists
 

@@ -11,7 +11,7 @@ import yaml
 from glass_ml.config import build, read_yaml
 from glass_ml.errors import InputError
 from glass_ml.files import write_text
-from glass_ml.tuning.settings import dotted, nested
+from glass_ml.settings.overrides import dotted, nested
 
 HEAD = "# Settings of {system} that 'glass-ml {command}' has chosen; the file without them changes nothing.\n"
 

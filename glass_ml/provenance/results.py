@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict
 
 from glass_ml.errors import InputError
-from glass_ml.tracking.lineage import PREFIX, Lineage, read_lineage
+from glass_ml.provenance.lineage import PREFIX, Lineage, read_lineage
 
 STORAGE = {"data", "dvc-store", "mlruns", "prepared", "training", "wandb"}
 """Folders of a project that hold no results."""

@@ -21,10 +21,10 @@ from ase.geometry import find_mic
 from glass_ml.errors import InputError
 from glass_ml.files import write_text
 from glass_ml.observables.surrogate_files import WEIGHTS
+from glass_ml.provenance.lineage import Lineage, Stamp, read_stamp, structure_sha256
+from glass_ml.provenance.project import PACKAGE, code_sha256, code_sha256_at, git, package_in_repository, worktree
+from glass_ml.provenance.recall import recall_file, recall_model, recall_target
 from glass_ml.structures.io import read_frames
-from glass_ml.tracking.lineage import Lineage, Stamp, read_stamp, structure_sha256
-from glass_ml.tracking.project import PACKAGE, code_sha256, code_sha256_at, git, package_in_repository, worktree
-from glass_ml.tracking.recall import recall_file, recall_model, recall_target
 
 STRUCTURES, TARGET = "structures.extxyz", "target.yaml"
 SETTINGS = ("sampling", "n_structures", "n_atoms")

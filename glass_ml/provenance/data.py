@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from glass_ml.errors import InputError
-from glass_ml.tracking.project import worktree
+from glass_ml.provenance.project import worktree
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Every setting of an inversion, declared once; `params.yaml` holds them per system."""
+"""Settings of an inversion: noise levels, solver, guidance, temperature."""
 
 from __future__ import annotations
 
@@ -6,10 +6,67 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from glass_ml.errors import InputError
-from glass_ml.sampling.guidance import Decoupled, Guidance, PosteriorScore, Unguided
-from glass_ml.sampling.loop import StepConfig
-from glass_ml.sampling.protocols import Denoiser, Likelihood
-from glass_ml.sampling.schedules import ScheduleConfig, Temperature
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Noise levels of one run.
+
+    Attributes:
+        steps: levels from `sigma_max` down to `sigma_min`, both included.
+        sigma_max: first noise level, Å.
+        sigma_min: last noise level, Å; the clean estimate made there is the result.
+        rho: spacing of the grid; 1 is linear, 7 crowds the levels at small noise.
+        restarts: how often the interval below is run through again.
+        restart_low: noise level, Å, at which a Restart begins.
+        restart_high: noise level, Å, up to which it adds noise.
+        restart_steps: levels of one Restart interval.
+    """
+
+    steps: int = 100
+    sigma_max: float = 1.5
+    sigma_min: float = 0.05
+    rho: float = 7.0
+    restarts: int = 0
+    restart_low: float = 0.1
+    restart_high: float = 0.4
+    restart_steps: int = 12
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Temperature T of the posterior p(x | data)^(1/T) that is sampled, by noise level.
+
+    1 is Bayes' rule for the prior as it is. A prior of cheap simulations knows structures that were quenched faster
+    than those of a laboratory, frozen in at a higher temperature, with more defects. Below 1 the same prior is that
+    of a colder, better annealed glass. Its vibrations are not colder: at noise levels of their own size the structure
+    is decided, and the temperature can be that of the training data again.
+
+    Attributes:
+        structure: T at noise levels above `vibration`; 0 optimises.
+        vibration: Å; at and below this noise level T is 1; 0 leaves the vibrations as cold as the structure.
+    """
+
+    structure: float = 0.1
+    vibration: float = 0.0
+
+    def at(self, sigma: float) -> float:
+        """T at noise level `sigma` (Å)."""
+        return self.structure if sigma > self.vibration else 1.0
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """How the loop goes from one noise level to the next.
+
+    Attributes:
+        solver: "gibbs" draws clean and noisy structures by turns; "ancestral" takes mean clean structures and renews
+            part of the noise; "multistep" is the deterministic second-order solver.
+        kept: share of the noise that "gibbs" and "ancestral" keep, -1 to 1; see `steps.stochastic_step`.
+    """
+
+    solver: Literal["gibbs", "ancestral", "multistep"] = "gibbs"
+    kept: float = -0.6
 
 
 @dataclass(frozen=True)
@@ -67,18 +124,7 @@ class SamplingConfig:
         }
         for name, fine in checks.items():
             if not fine:
-                raise InputError("value out of range", f"sampling.{name}", "see glass_ml/sampling/config.py")
+                raise InputError("value out of range", f"sampling.{name}", "see glass_ml/settings/sampling.py")
         if self.guidance.kind in ("dps", "dps-fixed") and self.step.solver == "gibbs":
             what = f"'gibbs' wants draws of clean structures, and guidance '{self.guidance.kind}' gives means"
             raise InputError(what, "sampling.step.solver", "use ancestral or multistep")
-
-
-def make_guidance(config: SamplingConfig, denoiser: Denoiser, likelihood: Likelihood | None) -> Guidance:
-    """The guidance that a configuration names; without a likelihood the prior alone."""
-    guidance = config.guidance
-    temperature = config.temperature if config.step.solver == "gibbs" else None  # the others want means, not draws
-    if likelihood is None or guidance.kind == "none":
-        return Unguided(denoiser, temperature)
-    if guidance.kind == "decoupled":
-        return Decoupled(denoiser, likelihood, guidance.iterations, temperature, guidance.largest)
-    return PosteriorScore(denoiser, likelihood, guidance.kind == "dps", guidance.strength, guidance.largest)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
-from glass_ml.tracking.dvc_store import fetch_model, model_history
-from glass_ml.tracking.lineage import MODEL_FILES, Lineage, model_sha256
+from glass_ml.provenance.dvc_store import fetch_model, model_history
+from glass_ml.provenance.lineage import MODEL_FILES, Lineage, model_sha256
+from glass_ml.provenance.project import PACKAGE
+from glass_ml.provenance.results import find_files
 from glass_ml.tracking.model_places import is_checkpoint, version_folder
-from glass_ml.tracking.project import PACKAGE
 from glass_ml.tracking.reach import StoreUnreachable, reached
 from glass_ml.tracking.registry import find_version
-from glass_ml.tracking.results import find_files
 from glass_ml.tracking.store import Store, open_store, store_exists
 
 

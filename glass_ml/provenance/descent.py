@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file
-from glass_ml.tracking.data import content_md5, entries_md5
-from glass_ml.tracking.dvc_store import cached, folders_named, listing, model_history
-from glass_ml.tracking.graph import Graph
+from glass_ml.provenance.data import content_md5, entries_md5
+from glass_ml.provenance.dvc_store import cached, folders_named, listing, model_history
+from glass_ml.provenance.graph import Graph
+from glass_ml.provenance.lineage import MODEL_FILES, Lineage, checkpoint_sha256, model_sha256
+from glass_ml.provenance.results import find_files, lineages_of
 from glass_ml.tracking.inversions import IDENTITY
-from glass_ml.tracking.lineage import MODEL_FILES, Lineage, checkpoint_sha256, model_sha256
 from glass_ml.tracking.model_places import is_checkpoint
 from glass_ml.tracking.reach import reached
 from glass_ml.tracking.registry import aliases, registered_version, resolve_model, versions
-from glass_ml.tracking.results import find_files, lineages_of
 from glass_ml.tracking.store import Store
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What made a structure, and whether it is still true: lineage, verification, descent, reproduction."""

@@ -1,0 +1,1 @@
+"""Every setting, declared once: plain dataclasses that import neither torch nor Lightning."""
