@@ -1,6 +1,7 @@
 # make run    the whole walk on the bundled data: install, pull data and priors, invert, evaluate, register
 # make test   the tests
 # make check  format, lint, types, import direction
+# make docs   the documentation as a site, into site/
 # make ui     the MLflow page
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test check ui clean
+.PHONY: run test check docs ui clean
 .DEFAULT_GOAL := run
 
 run: .venv/core
@@ -28,11 +29,14 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_imports.py
 
+docs: .venv/docs
+	$(BIN)/mkdocs build --quiet --strict
+
 ui: .venv/core
 	$(BIN)/glass-ml ui
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build site *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 .venv/python:
 	$(PYTHON) -m venv .venv
@@ -40,6 +44,10 @@ clean:
 
 .venv/core: .venv/python pyproject.toml constraints.txt
 	$(PIP) -e .
+	touch $@
+
+.venv/docs: .venv/core
+	$(PIP) -e '.[docs]'
 	touch $@
 
 .venv/dev: .venv/core

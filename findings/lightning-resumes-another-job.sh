@@ -25,21 +25,23 @@ class Still(pl.LightningModule):
     def __init__(self, weight):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.tensor([weight]))
+        self.trained = 0
 
     def training_step(self, batch, index):
+        self.trained += 1
         return 0.0 * self.weight.sum()
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-model, steps, done = Still(float(sys.argv[1])), int(sys.argv[2]), 0
+model, steps = Still(float(sys.argv[1])), int(sys.argv[2])
 quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
 trainer = pl.Trainer(max_steps=steps, accelerator="cpu", **quiet)
 trainer.fit(model, DataLoader(torch.zeros(4, 1)))
 if len(sys.argv) > 3:  # what Lightning writes at the signal of a preemption
     trainer.save_checkpoint(sys.argv[3])
-print(f"weight {model.weight.item()} epoch {trainer.current_epoch} step {trainer.global_step}")
+print(f"weight {model.weight.item()}, step {trainer.global_step}, of which {model.trained} by this job")
 PY
 job() {
     env SLURM_JOB_ID="$1" SLURM_JOB_NAME="job-$1" SLURM_NTASKS=1 SLURM_NTASKS_PER_NODE=1 SLURM_PROCID=0 SLURM_LOCALID=0 \
@@ -51,6 +53,7 @@ outside=$(venv/bin/python run.py 1 8 2>/dev/null)
 echo "job 1, weight 5, preempted after 4 steps:  $first"
 echo "job 2, weight 1, another job:              $second"
 echo "the same as job 2, outside SLURM:          $outside"
-[[ $first == "weight 5.0 epoch 1 step 4" && $second == "weight 5.0 epoch 2 step 8" ]]
-[[ $outside == "weight 1.0 epoch 2 step 8" ]]
+[[ $first == "weight 5.0, step 4, of which 4 by this job" ]]
+[[ $second == "weight 5.0, step 8, of which 4 by this job" ]]
+[[ $outside == "weight 1.0, step 8, of which 8 by this job" ]]
 echo "as found"
