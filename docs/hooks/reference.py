@@ -11,6 +11,7 @@ import importlib
 import inspect
 import os
 import re
+import sys
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import glass_ml
-from glass_ml.cli.main import COMMANDS
+from glass_ml.cli.main import COMMANDS, build_parser
+from glass_ml.observables.kinds import fields_of_kinds, kinds
 from glass_ml.settings.platform import GateConfig, TrackingConfig
 from glass_ml.settings.recipe import SurrogateRecipe, SystemConfig
 
@@ -52,7 +54,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put the generated parts in."""
-    parts = {"settings": settings, "commands": commands, "front door": front_door}
+    parts = {
+        "settings": settings,
+        "commands": commands,
+        "front door": front_door,
+        "kinds": kinds_table,
+        "fields of kinds": fields_table,
+    }
     markdown = PICTURES.sub(r"\2", markdown)
     return re.sub(r"<!-- generated: ([\w ]+) -->", lambda found: parts[found[1]](), markdown)
 
@@ -82,22 +90,45 @@ def front_door() -> str:
     return "\n".join(f"::: glass_ml.{name}\n" for name in getattr(glass_ml, "__all__", ()))
 
 
+def kinds_table() -> str:
+    """Every kind of measurement: axis, meaning, its own fields."""
+    rows = [["kind", "x", "y", "its own fields (**needed**)"]]
+    for name, kind in kinds().items():
+        fields = [f"**`{f}`**" if f in kind.needed else f"`{f}`" for f in kind.fields]
+        rows.append([f"`{name}`", kind.x, kind.formula, ", ".join(fields)])
+    return markdown_table(rows)
+
+
+def fields_table() -> str:
+    """Every field that some kinds have for themselves."""
+    rows = [["field", "of", "meaning", "default"]]
+    for name, meanings_of in fields_of_kinds().items():
+        rows += [[f"`{name}`", owners, text, default] for owners, text, default in meanings_of]
+    return markdown_table(rows)
+
+
+def markdown_table(rows: list[list[str]]) -> str:
+    """A table of Markdown; its first row is the head."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
+
+
 def commands() -> str:
     """The help of every command and of its actions."""
     os.environ["COLUMNS"] = "100"
     text = []
     for name in COMMANDS:
-        parser = argparse.ArgumentParser(prog=f"glass-ml {name}", description=COMMANDS[name].capitalize() + ".")
-        importlib.import_module(f"glass_ml.cli.{name.replace('-', '_')}").configure(parser)
-        helps = "\n\n".join(p.format_help().strip() for p in (parser, *_actions(parser)))
+        sys.argv = ["glass-ml", name]  # a command is declared where it is used
+        parser = next(p for word, p in _actions(build_parser()) if word == name)
+        helps = "\n\n".join(p.format_help().strip() for p in (parser, *(p for _, p in _actions(parser))))
         text.append(f"### glass-ml {name}\n\n```text\n{helps}\n```\n")
     return "\n".join(text)
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+def _actions(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.values()
+            yield from action.choices.items()
 
 
 def settings() -> str:
@@ -129,14 +160,13 @@ def _inside(hint: Any) -> Iterator[tuple[type, str]]:
 def _table(path: str, cls: type) -> str:
     summary = inspect.cleandoc(cls.__doc__ or "").split("Attributes:")[0].strip()
     texts, hints = meanings(cls), typing.get_type_hints(cls)
-    lines = [f"### `{path}` {{ data-toc-label='{path}' }}\n", summary, "", "| key | type | default | meaning |", "|---|---|---|---|"]
+    rows = [["key", "type", "default", "meaning"]]
     for field in dataclasses.fields(cls):
         nested = any(True for _ in _inside(hints[field.name]))
         meaning = texts.get(field.name, "")
         meaning += " See the section below." if nested else ""
-        cells = (f"`{field.name}`", f"`{_type(hints[field.name])}`", _default(field, nested), meaning.strip())
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append([f"`{field.name}`", f"`{_type(hints[field.name])}`", _default(field, nested), meaning.strip()])
+    return f"### `{path}`\n\n{summary}\n\n{markdown_table(rows)}"
 
 
 def meanings(cls: type) -> dict[str, str]:
