@@ -30,7 +30,7 @@ check: .venv/dev
 	$(BIN)/python -m pytest tests/test_imports.py
 
 docs: .venv/docs
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 ui: .venv/core
 	$(BIN)/glass-ml ui

@@ -133,11 +133,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Ar
 
 def settings() -> str:
     """A table for every section of params.yaml: key, type, default, meaning."""
-    return "\n".join(f"## `{top}`\n\n{_sections(top, cls)}" for top, cls in SECTIONS.items())
-
-
-def _sections(path: str, cls: type) -> str:
-    return "\n".join(_table(where, found) for where, found in walk(path, cls))
+    return "\n".join(_table(where, found) for top, cls in SECTIONS.items() for where, found in walk(top, cls))
 
 
 def walk(path: str, cls: type) -> Iterator[tuple[str, type]]:
@@ -161,12 +157,13 @@ def _table(path: str, cls: type) -> str:
     summary = inspect.cleandoc(cls.__doc__ or "").split("Attributes:")[0].strip()
     texts, hints = meanings(cls), typing.get_type_hints(cls)
     rows = [["key", "type", "default", "meaning"]]
+    heading = "##" if path in SECTIONS else "###"
     for field in dataclasses.fields(cls):
         nested = any(True for _ in _inside(hints[field.name]))
         meaning = texts.get(field.name, "")
         meaning += " See the section below." if nested else ""
         rows.append([f"`{field.name}`", f"`{_type(hints[field.name])}`", _default(field, nested), meaning.strip()])
-    return f"### `{path}`\n\n{summary}\n\n{markdown_table(rows)}"
+    return f"{heading} `{path}`\n\n{summary}\n\n{markdown_table(rows)}"
 
 
 def meanings(cls: type) -> dict[str, str]:
@@ -189,7 +186,7 @@ def _type(hint: Any) -> str:
         return " or ".join(map(repr, typing.get_args(hint)))
     if isinstance(hint, type) and not typing.get_args(hint):
         return hint.__name__
-    return re.sub(r"\b(?:\w+\.)+", "", str(hint))
+    return re.sub(r"\b(?:\w+\.)+", "", str(hint)).replace(" | None", " or None")
 
 
 def _default(field: dataclasses.Field, nested: bool) -> str:
