@@ -89,16 +89,17 @@ def test_every_setting_is_documented(reference):
     walked = [section for top, cls in reference.SECTIONS.items() for section in reference.walk(top, cls)]
     described = {path.removesuffix(".NAME") for path, _ in walked}
     keys = {
-        f"{path}.{f.name}": reference.meanings(cls).get(f.name) for path, cls in walked for f in dataclasses.fields(cls)
+        f"{path}.{field.name}".lstrip("."): reference.meanings(cls).get(field.name)
+        for path, cls in walked
+        for field in dataclasses.fields(cls)
     }
     assert len(keys) > 100 and not [key for key, text in keys.items() if not text and key not in described]
 
 
-def test_every_command_and_kind_is_in_the_reference(reference, monkeypatch):
+def test_every_command_is_in_the_reference(reference, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["glass-ml"])
     text = reference.commands()
     assert all(f"### glass-ml {name}\n" in text for name in COMMANDS) and "--cross-validate" in text
-    assert "| `xray-sq` |" in reference.kinds_table() and "| `edge` | exafs |" in reference.fields_table()
 
 
 def test_every_room_has_a_page(reference):

@@ -23,13 +23,12 @@ from mkdocs.structure.pages import Page
 
 import glass_ml
 from glass_ml.cli.main import COMMANDS, build_parser
-from glass_ml.observables.kinds import fields_of_kinds, kinds
 from glass_ml.settings.platform import GateConfig, TrackingConfig
 from glass_ml.settings.recipe import SurrogateRecipe, SystemConfig
 
 PACKAGE = Path(glass_ml.__file__).parent
 SECTIONS = {
-    "systems.NAME": SystemConfig,
+    "": SystemConfig,
     "surrogates.NAME": SurrogateRecipe,
     "promotion": GateConfig,
     "tracking": TrackingConfig,
@@ -54,13 +53,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put the generated parts in."""
-    parts = {
-        "settings": settings,
-        "commands": commands,
-        "front door": front_door,
-        "kinds": kinds_table,
-        "fields of kinds": fields_table,
-    }
+    parts = {"settings": settings, "commands": commands, "front door": front_door}
     markdown = PICTURES.sub(r"\2", markdown)
     return re.sub(r"<!-- generated: ([\w ]+) -->", lambda found: parts[found[1]](), markdown)
 
@@ -88,23 +81,6 @@ def rooms() -> dict[str, str]:
 def front_door() -> str:
     """What `import glass_ml` offers."""
     return "\n".join(f"::: glass_ml.{name}\n" for name in getattr(glass_ml, "__all__", ()))
-
-
-def kinds_table() -> str:
-    """Every kind of measurement: axis, meaning, its own fields."""
-    rows = [["kind", "x", "y", "its own fields (**needed**)"]]
-    for name, kind in kinds().items():
-        fields = [f"**`{f}`**" if f in kind.needed else f"`{f}`" for f in kind.fields]
-        rows.append([f"`{name}`", kind.x, kind.formula, ", ".join(fields)])
-    return markdown_table(rows)
-
-
-def fields_table() -> str:
-    """Every field that some kinds have for themselves."""
-    rows = [["field", "of", "meaning", "default"]]
-    for name, meanings_of in fields_of_kinds().items():
-        rows += [[f"`{name}`", owners, text, default] for owners, text, default in meanings_of]
-    return markdown_table(rows)
 
 
 def markdown_table(rows: list[list[str]]) -> str:
@@ -142,7 +118,7 @@ def walk(path: str, cls: type) -> Iterator[tuple[str, type]]:
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         for inner, many in _inside(hints[field.name]):
-            yield from walk(f"{path}.{field.name}{many}", inner)
+            yield from walk(f"{path}.{field.name}{many}".lstrip("."), inner)
 
 
 def _inside(hint: Any) -> Iterator[tuple[type, str]]:
@@ -163,7 +139,7 @@ def _table(path: str, cls: type) -> str:
         meaning = texts.get(field.name, "")
         meaning += " See the section below." if nested else ""
         rows.append([f"`{field.name}`", f"`{_type(hints[field.name])}`", _default(field, nested), meaning.strip()])
-    return f"{heading} `{path}`\n\n{summary}\n\n{markdown_table(rows)}"
+    return f"{heading} `{path or 'materials/NAME.yaml'}`\n\n{summary}\n\n{markdown_table(rows)}"
 
 
 def meanings(cls: type) -> dict[str, str]:
