@@ -80,7 +80,10 @@ def rooms() -> dict[str, str]:
 
 def front_door() -> str:
     """What `import glass_ml` offers."""
-    return "\n".join(f"::: glass_ml.{name}\n" for name in getattr(glass_ml, "__all__", ()))
+    names = [name for name in getattr(glass_ml, "__all__", ()) if not name.startswith("_")]
+    found = {name: getattr(glass_ml, name) for name in names}
+    places = {name: f"{thing.__module__}.{thing.__qualname__}" for name, thing in found.items()}
+    return "\n".join(f"::: {place}\n    options:\n      heading: {name}\n" for name, place in places.items())
 
 
 def markdown_table(rows: list[list[str]]) -> str:
