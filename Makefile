@@ -4,6 +4,7 @@
 # make test-all   both
 # make test-busy  the first tier N times (default: 5) beside two busy processes: a test that depends on luck fails
 # make check      format, lint, types, import direction
+# make docs       the documentation as a site, into site/
 # make ui         the MLflow page
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: data-pulled run test test-slow test-all test-busy check ui clean
+.PHONY: data-pulled run test test-slow test-all test-busy check docs ui clean
 .DEFAULT_GOAL := run
 
 run: .venv/core
@@ -39,16 +40,19 @@ test-busy: data-pulled
 	benchmarks/busy.sh $(or $(N),5) $(PYTEST) -m "not slow"
 
 check: .venv/dev
-	$(BIN)/ruff format --check glass_ml tests benchmarks
-	$(BIN)/ruff check glass_ml tests benchmarks
+	$(BIN)/ruff format --check glass_ml tests benchmarks examples
+	$(BIN)/ruff check glass_ml tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_imports.py
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 ui: .venv/core
 	$(BIN)/glass-ml ui
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build site *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 .venv/python:
 	$(PYTHON) -m venv .venv
@@ -56,6 +60,10 @@ clean:
 
 .venv/core: .venv/python pyproject.toml constraints.txt
 	$(PIP) -e .
+	touch $@
+
+.venv/docs: .venv/core
+	$(PIP) -e '.[docs]'
 	touch $@
 
 .venv/dev: .venv/core

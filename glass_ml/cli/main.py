@@ -47,6 +47,25 @@ A module's own command is declared by `configure` and done by `run`; another one
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
+class _Version(argparse.Action):
+    """Prints the version when it is asked for: git is not run otherwise."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"glass-ml {version_text()}")
+        parser.exit()
+
+
+def version_text() -> str:
+    """The version and, where the running code is tracked by git, its commit; "+changes" where it differs from that."""
+    from glass_ml.provenance.project import PACKAGE, git
+
+    commit = git(PACKAGE, "rev-parse", "--short=12", "HEAD")
+    if commit is None or git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return __version__
+    changed = git(PACKAGE, "status", "--porcelain", "--", ".")
+    return f"{__version__}, commit {commit.decode().strip()}{'+changes' if changed else ''}"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; a subcommand's module is imported only when it is used."""
     listed = [
@@ -59,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="\n\n".join([*listed, "glass-ml COMMAND --help says more."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"glass-ml {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="version, and in a clone the commit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help="one of those below")
     wanted = next((word for word in sys.argv[1:] if word in COMMANDS), None)
     for name, (place, summary) in COMMANDS.items():

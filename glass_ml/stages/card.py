@@ -31,17 +31,25 @@ def make_card(system: str) -> Path:
 
 
 def references_of(system: str) -> dict[str, Any]:
-    """The record of `data/SYSTEM/reference-*.extxyz`, or, without such files, of the held-out training structures.
+    """The record of the files `data/SYSTEM/reference-*.extxyz` that are of the same potential as those of the target.
+
+    Without such files, that of the held-out training structures.
 
     Raises:
         InputError: as `reference_record`.
     """
-    data = Path("data") / system
-    if files := sorted(data.glob("reference-*.extxyz")):
+    data, config = Path("data") / system, system_config(system)
+    potentials = {file: _potential(file) for file in sorted(data.glob("reference-*.extxyz"))}
+    wanted = potentials.get(data / config.target.reference)
+    if files := [file for file, potential in potentials.items() if potential == wanted]:
         return reference_record(files)
-    source, share = data / "train.extxyz", system_config(system).prepare.validation_share
+    source, share = data / "train.extxyz", config.prepare.validation_share
     frames = [a for k, a in enumerate(iterate_frames(source)) if is_held_out(str(a.info.get("quench", k)), share)]
     return reference_record({str(source): frames}, held_out=True)
+
+
+def _potential(file: Path) -> str:
+    return str(next(iterate_frames(file)).info.get("potential", ""))
 
 
 if __name__ == "__main__":
