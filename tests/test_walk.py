@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_project import write_target
+from ase.build import bulk
+from small_project import write_small_prior, write_target
 
+from glass_ml.analysis.references import reference_record
+from glass_ml.analysis.verdict import verdict
 from glass_ml.cli.main import main
 
 SMALL = ["-n", "3", "--atoms", "40", "--seed", "5", "--no-track"]
@@ -120,6 +123,31 @@ def test_trace_verifies_a_copy_and_names_what_changed(
     Path(copy).write_text("\n".join(text) + "\n")
     assert checks()["structure"] == "changed" and checks()["model"] == "ok"
     assert main(["trace", str(copy)]) == 1
+
+
+def test_the_folder_of_an_inversion_is_judged_without_its_prior(project: Path) -> None:
+    """What the card knows of the material goes with the structures, to the report and to the evaluation."""
+    atoms = bulk("Si", cubic=True).repeat(2)
+    record = reference_record({"reference-x.extxyz": [atoms]})
+    write_small_prior(Path("models/a-Si"), references=record)
+    assert main(command("a")) == 0
+    shutil.rmtree("models")
+    metrics = json.loads(Path("a/metrics.json").read_text())
+    assert metrics["references"] == record
+    said = verdict(metrics)
+    assert said.headline.endswith("unlike the reference structures.")  # an untrained prior, and a crystal
+    assert said.headline in Path("a/report.html").read_text() and "reference-x.extxyz" in said.text()
+    assert main(["evaluate", "a", "--no-track"]) == 0
+    evaluation = json.loads(Path("a/evaluation.json").read_text())
+    assert evaluation["verdict"] == said.headline and "references" not in evaluation
+
+
+def test_references_of_a_later_version_are_refused_before_anything_is_computed(
+    project: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_small_prior(Path("models/a-Si"), references={"version": 99})
+    assert main(command("a")) == 2
+    assert "reference descriptors of version 99" in capsys.readouterr().err and not Path("a").exists()
 
 
 def test_evaluate_recomputes_what_invert_said(project: Path) -> None:

@@ -90,3 +90,10 @@ def describe_angles(angles: Angles) -> dict[str, Array]:
     sharp = (angles.degrees < SHARP_ANGLE).astype(float)
     result["angle.below75"] = mean_by(angles.system, sharp, angles.n_systems)
     return result
+
+
+def describe_sharp(angles: Angles) -> dict[str, Array]:
+    """`angle.O-Si-O.below75`, the fraction of a triplet's angles that is sharp, (S,); nothing for a single triplet."""
+    sharp = (angles.degrees < SHARP_ANGLE).astype(float)
+    chosen = {name: angles.triplet == t for t, name in enumerate(angles.names)} if len(angles.names) > 1 else {}
+    return {f"angle.{n}.below75": mean_by(angles.system[c], sharp[c], angles.n_systems) for n, c in chosen.items()}

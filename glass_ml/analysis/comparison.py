@@ -7,17 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 from ase.data import chemical_symbols
 
-from glass_ml.analysis.coordination import choose_cutoffs, coordination_fractions
+from glass_ml.analysis.coordination import coordination_fractions
 from glass_ml.analysis.distribution import Array
 from glass_ml.analysis.ensemble import GR_RANGE, GR_SMEARING, Anatomy
-from glass_ml.analysis.rings import count_rings, is_network
 from glass_ml.errors import InputError
 from glass_ml.structures.state import Structures
 
 
 def compare(
-    structures: Structures,
-    reference: Structures,
+    structures: Structures | Anatomy,
+    reference: Structures | Anatomy,
     cutoffs: Mapping[str, float] | None = None,
     *,
     rings: bool = True,
@@ -32,37 +31,41 @@ def compare(
       structure without rings counts as if all of its rings were one larger than the largest counted);
     - `angle.rmse` and `coordination.emd`: the means of theirs over triplets and over elements.
 
-    One set of cutoffs serves both sides: those found in the reference unless given.
+    One set of cutoffs serves both sides: those found in the reference unless given. Either side may be an anatomy.
 
     Raises:
         InputError: the two have different elements, or a cutoff is not usable.
     """
-    if set(structures.numbers.tolist()) != set(reference.numbers.tolist()):
+    expected = Anatomy.of(reference, cutoffs)
+    batch = structures.structures if isinstance(structures, Anatomy) else structures
+    if set(batch.numbers.tolist()) != set(expected.bonds.numbers.tolist()):
         raise InputError(
-            f"elements {_elements(structures)} differ from those of the reference, {_elements(reference)}",
+            f"elements {_elements(batch)} differ from those of the reference, {_elements(expected.structures)}",
             "reference",
             "give reference structures of the same elements",
         )
-    shared = choose_cutoffs(reference, cutoffs)
-    expected = _features(Anatomy.of(reference, shared), rings=rings)
-    found = _features(Anatomy.of(structures, shared), rings="rings.emd" in expected)
+    wanted = _features(expected, rings=rings)
+    found = _features(Anatomy.of(structures, expected.bonds.cutoffs), rings="rings.emd" in wanted)
     distances = {}
-    for name in sorted(found.keys() | expected.keys()):
-        a, b = _align(found.get(name), expected.get(name), structures.n_systems, reference.n_systems)
+    for name in sorted(found.keys() | wanted.keys()):
+        a, b = _align(found.get(name), wanted.get(name), batch.n_systems, expected.bonds.n_systems)
         distances[name] = _distance(name, a, np.nanmean(b, axis=0))
     return _with_means(distances)
 
 
-def floor(reference: Structures, cutoffs: Mapping[str, float] | None = None, *, rings: bool = True) -> dict[str, Array]:
+def floor(
+    reference: Structures | Anatomy, cutoffs: Mapping[str, float] | None = None, *, rings: bool = True
+) -> dict[str, Array]:
     """`compare` of each reference structure with the mean of the others: what chance alone leaves, (S,) values.
 
     Raises:
         InputError: there is only one reference structure, or a cutoff is not usable.
     """
-    n = reference.n_systems
+    anatomy = Anatomy.of(reference, cutoffs)
+    n = anatomy.bonds.n_systems
     if n < 2:
         raise InputError("one structure has no others to compare with", "reference", "give two or more")
-    features = _features(Anatomy.of(reference, choose_cutoffs(reference, cutoffs)), rings=rings)
+    features = _features(anatomy, rings=rings)
     return _with_means(
         {name: _distance(name, table, (table.sum(0) - table) / (n - 1)) for name, table in features.items()}
     )
@@ -84,8 +87,7 @@ def _features(anatomy: Anatomy, *, rings: bool) -> dict[str, Array]:
         features[f"angle.rmse.{name}"] = anatomy.angles.distribution(name)
     for z, table in coordination_fractions(anatomy.bonds).items():
         features[f"coordination.emd.{chemical_symbols[z]}"] = table
-    if rings and is_network(anatomy.bonds):
-        counts = count_rings(anatomy.bonds)
+    if rings and (counts := anatomy.ring_counts) is not None:
         features["rings.emd"] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     return features
 

@@ -1,7 +1,7 @@
 """Which probe knows most: the matrix of a complementarity study as a heat map, a table and sentences.
 
 What a choice of probes leaves of an error is a ratio: (error - floor) / (error of the prior alone - floor). The floor
-of a descriptor is what one hidden structure differs by from the mean of the others, that of a spectrum is 0. 1 means
+of a descriptor is what one reference structure differs by from the mean of the others, that of a spectrum is 0. 1 means
 that the data said nothing, 0 that nothing is left to know.
 """
 
@@ -38,7 +38,7 @@ def left(result: Mapping[str, Any], row: Mapping[str, Any], name: str) -> tuple[
 
 
 def unknown(result: Mapping[str, Any]) -> list[str]:
-    """The descriptors in which the prior alone is further from the hidden structures than these from each other.
+    """The descriptors in which the prior alone is further from the reference structures than these from each other.
 
     Where it is not, by twice the standard error, data have nothing to add, and ratios mean nothing.
     """
@@ -97,7 +97,7 @@ def _sentences(result: Mapping[str, Any], singles: Sequence[Mapping[str, Any]]) 
         lines.append(f"- {_verdict_on_gr(scattering)}")
     for name, words in DESCRIPTORS.items():
         if name in result["floor"] and name not in unknown(result):
-            lines.append(f"- Of {words} the prior alone knows as much as one hidden structure says of the others.")
+            lines.append(f"- Of {words} the prior alone knows as much as one reference structure says of the others.")
         known = [(left(result, row, name), row) for row in singles if name in unfitted(result, row)]
         if known:
             (value, error), best = min(known, key=lambda k: k[0][0])
@@ -160,7 +160,7 @@ def _table(result: Mapping[str, Any]) -> list[str]:
             cells.append(f"{cell['mean']:.3f} ± {cell['std']:.3f}{star}")
         lines.append(f"| {title(row)} | {value:.2f} ± {error:.2f} | {' | '.join(cells)} |")
     floors = [f"{result['floor'][n]['mean']:.3f}" if n in result["floor"] else "" for _, n, _ in columns]
-    return [*lines, f"| one hidden structure | | {' | '.join(floors)} |"]
+    return [*lines, f"| one reference structure | | {' | '.join(floors)} |"]
 
 
 def plot_study(result: Mapping[str, Any], path: Path) -> None:
@@ -207,7 +207,7 @@ def plot_study(result: Mapping[str, Any], path: Path) -> None:
     bar.set_label("part of the prior's error that is left", fontsize=9)
     axes.set_title(
         f"{result['system']}: which probe knows most. Rows: what was fitted (framed). Left: R of every spectrum;\n"
-        "right: distance of unfitted descriptors from the hidden structures (rmse, earth mover's distance).",
+        "right: distance of unfitted descriptors from the reference structures (rmse, earth mover's distance).",
         fontsize=10, loc="left", pad=14,
     )  # fmt: skip
     with atomic_path(path) as temporary:

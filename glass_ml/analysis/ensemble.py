@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from glass_ml.analysis.angles import Angles, bond_angles, describe_angles
 from glass_ml.analysis.coordination import Bonds, choose_cutoffs, describe_coordination, find_bonds
 from glass_ml.analysis.distribution import Array, PartialGr, partial_gr
 from glass_ml.analysis.order import describe_order
-from glass_ml.analysis.rings import describe_rings
+from glass_ml.analysis.rings import count_rings, describe_rings, is_network
 from glass_ml.structures.state import Structures
 
 GR_RANGE = (1.0, 8.0)
@@ -23,18 +24,29 @@ GR_SMEARING = 0.1
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Pairs, bonds and angles of an ensemble, found once and shared by descriptors, comparison and figures."""
+    """Pairs, bonds, angles and rings of an ensemble, found once for descriptors, comparison, figures and viewer."""
 
+    structures: Structures
     distribution: PartialGr
     bonds: Bonds
     angles: Angles
 
     @classmethod
-    def of(cls, structures: Structures, cutoffs: Mapping[str, float] | None = None) -> Anatomy:
-        """Take structures apart; `cutoffs` as in `choose_cutoffs`."""
-        distribution = partial_gr(structures)
+    def of(cls, structures: Structures | Anatomy, cutoffs: Mapping[str, float] | None = None) -> Anatomy:
+        """Take structures apart; `cutoffs` as in `choose_cutoffs`. What is known of an anatomy is not done again."""
+        if not isinstance(structures, Anatomy):
+            distribution = partial_gr(structures)
+        elif cutoffs is None:
+            return structures
+        else:
+            distribution, structures = structures.distribution, structures.structures
         bonds = find_bonds(structures, choose_cutoffs(structures, cutoffs, distribution))
-        return cls(distribution, bonds, bond_angles(bonds))
+        return cls(structures, distribution, bonds, bond_angles(bonds))
+
+    @cached_property
+    def ring_counts(self) -> Array | None:
+        """Primitive rings of every structure by size, as `count_rings`; None for packed structures."""
+        return count_rings(self.bonds) if is_network(self.bonds) else None
 
     def smeared_gr(self) -> tuple[Array, Array]:
         """Distances (R,) in GR_RANGE and the smeared partial g(r) there, (S, P, R)."""
@@ -44,7 +56,7 @@ class Anatomy:
 
 
 def describe(
-    structures: Structures, cutoffs: Mapping[str, float] | None = None, *, rings: bool = True
+    structures: Structures | Anatomy, cutoffs: Mapping[str, float] | None = None, *, rings: bool = True
 ) -> dict[str, Array]:
     """Descriptors of every structure: name -> (S,) values; nan where a structure lacks the element.
 
@@ -54,29 +66,25 @@ def describe(
     distributions, %/degree): the mean distance of each structure from the others, 0 for copies.
 
     Args:
-        structures: S structures.
+        structures: S structures, or their anatomy where it is known.
         cutoffs: longest bonds (Å) by pair, such as {"Si-O": 2.2}, over those found from g(r).
         rings: count rings too, which takes most of the time.
 
     Raises:
         InputError: a cutoff names a pair that the structures lack, or is not in 0-6 Å.
     """
-    return describe_anatomy(structures, Anatomy.of(structures, cutoffs), rings=rings)
-
-
-def describe_anatomy(structures: Structures, anatomy: Anatomy, *, rings: bool = True) -> dict[str, Array]:
-    """`describe` for structures whose anatomy is known."""
-    result: dict[str, Array] = {"density": structures.density.cpu().double().numpy()}
+    anatomy = Anatomy.of(structures, cutoffs)
+    result: dict[str, Array] = {"density": anatomy.structures.density.cpu().double().numpy()}
     for p, name in enumerate(anatomy.distribution.names):
         result[f"shortest.{name}"] = anatomy.distribution.shortest[:, p]
     for name, cutoff in anatomy.bonds.cutoffs.items():
-        result[f"cutoff.{name}"] = np.full(structures.n_systems, cutoff)
+        result[f"cutoff.{name}"] = np.full(anatomy.bonds.n_systems, cutoff)
     result |= describe_coordination(anatomy.bonds)
     result |= describe_angles(anatomy.angles)
     if rings:
-        result |= describe_rings(anatomy.bonds)
+        result |= describe_rings(anatomy.bonds, anatomy.ring_counts)
     result |= describe_order(anatomy.bonds)
-    if structures.n_systems > 1:
+    if anatomy.bonds.n_systems > 1:
         result["diversity.gr"] = _mean_distance(anatomy.smeared_gr()[1])
         tables = [anatomy.angles.distribution(name) for name in anatomy.angles.names]
         if tables:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from glass_ml.analysis.distribution import Array
+from glass_ml.analysis.ensemble import Anatomy
 from glass_ml.errors import InputError
 from glass_ml.structures.io import read_structures
 from glass_ml.structures.state import Structures
@@ -44,15 +45,22 @@ class Inversion:
     """An inversion folder in memory; `lineage` and `target` are empty where their file is missing."""
 
     folder: Path
-    structures: Structures
+    anatomy: Anatomy
     metrics: dict[str, Any]
     spectra: tuple[FittedSpectrum, ...]
     lineage: dict[str, Any]
     target: str
 
+    @property
+    def structures(self) -> Structures:
+        """The ensemble."""
+        return self.anatomy.structures
 
-def read_inversion(folder: Path | str) -> Inversion:
+
+def read_inversion(folder: Path | str, anatomy: Anatomy | None = None) -> Inversion:
     """Read `structures.extxyz`, `metrics.json`, `spectra.csv` and, if there, `lineage.json` and `target.yaml`.
+
+    The structures are those of `anatomy` where it is given; else they are taken apart with the recorded cutoffs.
 
     Raises:
         InputError: the folder or a file is missing, or a file is not what it should be.
@@ -69,9 +77,12 @@ def read_inversion(folder: Path | str) -> Inversion:
             raise InputError(f"no '{key}' in it", str(folder / "metrics.json"), "run the inversion again")
     target = folder / "target.yaml"
     lineage = folder / "lineage.json"
+    if anatomy is None:
+        cutoffs = {n[7:]: v["mean"] for n, v in metrics["structure"].items() if n.startswith("cutoff.")}
+        anatomy = Anatomy.of(read_structures(folder / "structures.extxyz"), cutoffs)
     return Inversion(
         folder,
-        read_structures(folder / "structures.extxyz"),
+        anatomy,
         metrics,
         read_spectra(folder / "spectra.csv"),
         _read_object(lineage) if lineage.is_file() else {},

@@ -38,19 +38,6 @@ def bond_order(bonds: Bonds, ell: int) -> Array:
     return total / np.maximum(bonds.degree, 1)[:, None]
 
 
-def steinhardt(bonds: Bonds, ell: int, *, averaged: bool = False) -> Array:
-    """Steinhardt's q_l of every atom, (N,), or Lechner and Dellago's average over the atom and its neighbours.
-
-    P. J. Steinhardt et al., Phys. Rev. B 28, 784 (1983), equation 1.3; W. Lechner and C. Dellago, J. Chem. Phys.
-    129, 114707 (2008), equations 5 and 6.
-    """
-    q = bond_order(bonds, ell)
-    if averaged:
-        total = np.stack([np.bincount(bonds.i, c, minlength=len(q)) for c in q[bonds.j].T], axis=1)
-        q = (q + total) / (bonds.degree + 1)[:, None]
-    return np.sqrt(4 * np.pi / (2 * ell + 1) * (q**2).sum(1))
-
-
 def alignment(bonds: Bonds, ell: int) -> Array:
     """Normalised product of the q_l vectors at both ends of every bond, (B,), in -1..1."""
     q = bond_order(bonds, ell)

@@ -207,14 +207,17 @@ def _rings(bonds: Bonds, members: int) -> list[Ints]:
     return rings
 
 
-def describe_rings(bonds: Bonds, max_size: int = MAX_RING) -> dict[str, Array]:
-    """`rings.3` to `rings.8`: primitive rings per network-forming atom, each (S,); empty for packed structures."""
+def describe_rings(bonds: Bonds, counts: Array | None = None) -> dict[str, Array]:
+    """`rings.3` to `rings.8`: primitive rings per network-forming atom, each (S,); empty for packed structures.
+
+    `counts` are those of `count_rings` where they are known.
+    """
     if not is_network(bonds):
         return {}
     former = np.isin(bonds.numbers, network_formers(bonds))
     atoms = np.bincount(bonds.system[former], minlength=bonds.n_systems)
-    counts = count_rings(bonds, max_size)
+    counts = count_rings(bonds) if counts is None else counts
     return {
         f"rings.{n}": np.divide(counts[:, n], atoms, out=np.full(len(atoms), np.nan), where=atoms > 0)
-        for n in range(3, max_size + 1)
+        for n in range(3, counts.shape[1])
     }

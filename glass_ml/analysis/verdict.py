@@ -1,6 +1,7 @@
-"""The answer in plain words: does the ensemble fit, is it realistic, how sure are we.
+"""The answer in plain words: does the ensemble fit, is it like the reference structures, how sure are we.
 
-It is drawn from the metrics of an inversion alone, by the thresholds declared here and the one of `diversity`.
+It is drawn from the metrics of an inversion alone, which hold the reference descriptors of its material, by the
+thresholds declared here, in `references` and in `diversity`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,23 @@ from typing import Any, Literal
 from ase.data import atomic_numbers, covalent_radii
 
 from glass_ml.analysis.diversity import SAME
+from glass_ml.analysis.references import (
+    SAME_DENSITY,
+    Described,
+    Distance,
+    Group,
+    Level,
+    References,
+    density_difference,
+    mean,
+)  # fmt: skip
 from glass_ml.observables.base import COUNTED_KINDS
 
-Level = Literal["good", "fair", "poor", "none"]
 Question = Literal["fit", "realism", "certainty"]
 
 QUESTIONS: dict[Question, str] = {
     "fit": "Does it fit?",
-    "realism": "Is it realistic?",
+    "realism": "Is it like the reference structures?",
     "certainty": "How sure are we?",
 }
 
@@ -40,22 +50,10 @@ RADII_RATIO = 0.7
 """No two atoms come closer than this fraction of the sum of their covalent radii (N2 0.77, P=O 0.86, Si-O 0.92)."""
 
 BOND_RATIO = 0.84
-"""The shortest bond of a pair, as a fraction of its mean length: Si-Si 1.98 Å, Si-O 1.36 Å."""
+"""Where the material is unknown, the same as a fraction of a pair's mean bond length: Si-Si 1.98 Å, Si-O 1.36 Å."""
 
-NETWORK_DEGREE = 6.5
-"""Mean coordination above which a structure is packed; coordination and angles are then broad by nature."""
-
-NFOLD_GOOD, NFOLD_FAIR = 0.90, 0.80
-"""Fraction of an element's atoms that have its most frequent coordination: slow quenches reach 0.93-0.99."""
-
-ANGLE_GOOD, ANGLE_FAIR = 14.5, 18.0
-"""Spread of a bond angle, degrees: 11-14 in good amorphous networks, 18-20 in fast quenches."""
-
-SHARP_GOOD, SHARP_FAIR = 0.01, 0.04
-"""Fraction of bond angles below 75 degrees; reverse Monte Carlo without restraints gives 0.13-0.21."""
-
-CRYSTALLINE_FAIR = 0.15
-"""Fraction of atoms in crystalline surroundings above which a structure is hardly a glass."""
+SHORTEST_RATIO = 0.92
+"""Where it is known, the same as a fraction of the shortest bond of a pair in the reference structures."""
 
 OUTSIDE_FAIR = 0.05
 """Share of environments beyond a surrogate's training data above which its spectra are extrapolations."""
@@ -123,19 +121,26 @@ def _grade(value: float, good: float, fair: float) -> Level:
 
 
 def verdict(metrics: Mapping[str, Any]) -> Verdict:
-    """Judge an inversion from its metrics (the content of `metrics.json`)."""
+    """Judge an inversion from its metrics (the content of `metrics.json`, its `references` among them).
+
+    Raises:
+        InputError: the references are of a later version of the record, or malformed.
+    """
     measurements = metrics.get("measurements", {})
+    references = References.read(metrics.get("references"))
     fitted = tuple(name for name, m in measurements.items() if m.get("use", "fit") == "fit")
     held_out = tuple(name for name in measurements if name not in fitted)
     statements = [
         *_fit(measurements, fitted),
-        *_realism(metrics.get("structure", {})),
+        *_realism(metrics.get("structure", {}), references),
         *_certainty(metrics, measurements, fitted, held_out),
     ]
     levels: dict[Question, Level] = {q: _worst([s.level for s in statements if s.question == q]) for q in QUESTIONS}
+    if references is None and levels["realism"] == "good":
+        levels["realism"] = "none"  # what holds for any material says nothing of this one
     return Verdict(
         _worst([levels["fit"], levels["realism"]]),
-        _headline(levels, fitted),
+        _headline(levels, fitted, references),
         levels,
         tuple(statements),
         fitted,
@@ -143,7 +148,7 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
     )
 
 
-def _headline(levels: Mapping[Question, Level], fitted: tuple[str, ...]) -> str:
+def _headline(levels: Mapping[Question, Level], fitted: tuple[str, ...], references: References | None) -> str:
     subject = "the measurement" if len(fitted) == 1 else "the measurements"
     fit = {
         "good": f"The structures fit {subject}",
@@ -151,14 +156,16 @@ def _headline(levels: Mapping[Question, Level], fitted: tuple[str, ...]) -> str:
         "poor": f"The structures do not fit {subject}",
         "none": "Nothing was fitted",
     }[levels["fit"]]
+    noun = references.noun if references else "reference structures"
     realism = {
-        "good": "look realistic",
-        "fair": "have more defects than a good glass",
-        "poor": "are not realistic",
-        "none": "could not be judged for realism",
+        "good": f"are like the {noun}",
+        "fair": f"differ somewhat from the {noun}",
+        "poor": f"are unlike the {noun}" if references else "are not possible as they are",
+        "none": f"could not be compared with the {noun}" if references else "nothing is known to judge them by",
     }[levels["realism"]]
     joint = ", but" if (levels["fit"] == "good") != (levels["realism"] == "good") else " and"
-    return f"{fit}{joint} {'the structures ' if levels['fit'] == 'none' else ''}{realism}."
+    subject = "the structures " if levels["fit"] == "none" and not realism.startswith("nothing") else ""
+    return f"{fit}{joint} {subject}{realism}."
 
 
 def _fit(measurements: Mapping[str, Any], fitted: tuple[str, ...]) -> list[Statement]:
@@ -189,56 +196,40 @@ def _kept(name: str, chi2: float) -> Statement:
     return Statement("fit", level, f"{name} {words}: reduced χ² {chi2:.2g}.")
 
 
-def _mean(structure: Mapping[str, Any], name: str) -> float | None:
-    return float(structure[name]["mean"]) if name in structure else None
-
-
-def _realism(structure: Mapping[str, Any]) -> list[Statement]:
+def _realism(structure: Described, references: References | None) -> list[Statement]:
     if not structure:
         return [Statement("realism", "none", "The structures were not described.")]
-    found = [_distances(structure)]
-    elements = {n.split(".")[1] for n in structure if n.startswith("coordination.") and "-" not in n}
-    degrees = {e: _mean(structure, f"coordination.{e}") or 0.0 for e in sorted(elements)}
-    if not degrees or max(degrees.values()) == 0:
+    elements = sorted({n.split(".")[1] for n in structure if n.startswith("coordination.") and "-" not in n})
+    if references is not None and elements != sorted(references.elements):
+        text = f"These are structures of {', '.join(elements)}, the {references.noun} of"
+        return [Statement("realism", "poor", f"{text} {', '.join(references.elements)}."), _contacts(structure, {})]
+    group, apart = references.nearest(structure) if references is not None else (None, [])
+    found = [_contacts(structure, group.descriptors if group else {})]
+    if not any(mean(structure, f"coordination.{element}") for element in elements):
         return [*found, Statement("realism", "poor", "No bonds were found: the atoms form no first shell.")]
-    if max(degrees.values()) > NETWORK_DEGREE:
-        words = "a packed structure; its coordination and angles are broad by nature and are not judged."
-        return [*found, Statement("realism", "none", f"{_list_degrees(degrees)}: {words}")]
-    found += [_nfold(structure, element) for element in degrees]
-    angles = {
-        n[6:-7]: _mean(structure, n) or 0.0 for n in structure if n.startswith("angle.") and n.endswith(".spread")
-    }
-    for name, spread in angles.items():
-        mean = _mean(structure, f"angle.{name}.mean")
-        level = _grade(spread, ANGLE_GOOD, ANGLE_FAIR)
-        words = {"good": "narrow", "fair": "rather broad", "poor": "broad"}[level]
-        found.append(
-            Statement("realism", level, f"{name} angles are {words}: {mean:.1f}° with a spread of {spread:.1f}°.")
-        )
-    sharp = _mean(structure, "angle.below75")
-    if sharp is not None:
-        level = _grade(sharp, SHARP_GOOD, SHARP_FAIR)
-        words = {"good": "Hardly any", "fair": "Some", "poor": "Many"}[level]
-        found.append(Statement("realism", level, f"{words} sharp angles: {sharp:.1%} below 75°."))
-    crystalline = _mean(structure, "order.crystalline")
-    if crystalline is not None and crystalline > CRYSTALLINE_FAIR:
-        found.append(Statement("realism", "fair", f"{crystalline:.0%} of the atoms sit in crystalline surroundings."))
-    return found
+    if references is None or group is None:
+        text = "Nothing is known of this material to judge by: the model's card has no reference structures."
+        text += " Coordination, angles and rings are given, but not judged."
+        found.append(Statement("realism", "none", text))
+        if "order.crystalline" in structure:
+            text = f"{mean(structure, 'order.crystalline'):.0%} of the atoms are in crystalline surroundings."
+            found.append(Statement("realism", "none", text))
+        return found
+    return [*found, *_likeness(apart, references.noun), _judged_by(structure, group, references)]
 
 
-def _list_degrees(degrees: Mapping[str, float]) -> str:
-    return ", ".join(f"{element} has {degree:.1f} neighbours" for element, degree in degrees.items())
-
-
-def _distances(structure: Mapping[str, Any]) -> Statement:
-    """Whether any two atoms are closer than radii and bond lengths allow."""
+def _contacts(structure: Described, reference: Described) -> Statement:
+    """Whether any two atoms are closer than in the reference structures, or than radii and bond lengths allow."""
     bad, shown = [], []
     for name in (n[9:] for n in structure if n.startswith("shortest.")):
-        shortest = _mean(structure, f"shortest.{name}") or 0.0
+        shortest = mean(structure, f"shortest.{name}")
         floor = RADII_RATIO * sum(float(covalent_radii[atomic_numbers[s]]) for s in name.split("-"))
-        bond = _mean(structure, f"bond.{name}.mean")
-        if bond is not None:
-            floor = max(floor, BOND_RATIO * bond)
+        known, bond = reference.get(f"shortest.{name}"), f"bond.{name}.mean"
+        if known and bond in reference:
+            floor = SHORTEST_RATIO * known["mean"] - 2 * known["std"]
+        elif bond in structure:
+            floor = max(floor, BOND_RATIO * mean(structure, bond))
+        if bond in structure:
             shown.append(f"{name} {shortest:.2f} Å")
         if shortest < floor:
             bad.append(f"{name} {shortest:.2f} Å where {floor:.2f} Å is the least to expect")
@@ -248,13 +239,31 @@ def _distances(structure: Mapping[str, Any]) -> Statement:
     return Statement("realism", "good", f"No atoms are too close{text}.")
 
 
-def _nfold(structure: Mapping[str, Any], element: str) -> Statement:
-    start = f"nfold.{element}."
-    fractions = {int(n[len(start) :]): _mean(structure, n) or 0.0 for n in structure if n.startswith(start)}
-    n, fraction = max(fractions.items(), key=lambda item: item[1])
-    level = _grade(1 - fraction, 1 - NFOLD_GOOD, 1 - NFOLD_FAIR)
-    spread = structure[f"{start}{n}"]["std"]
-    return Statement("realism", level, f"{fraction:.1%} ± {spread:.1%} of {element} atoms have {n} neighbours.")
+def _likeness(apart: list[Distance], noun: str) -> list[Statement]:
+    """What is as in the reference structures and what is not; their numbers in brackets."""
+    like = {"good": "as in", "fair": "roughly as in", "poor": "unlike"}
+    subjects: dict[str, list[Distance]] = {}
+    for distance in apart:
+        subjects.setdefault(distance.subject, []).append(distance)
+    found = []
+    for subject, own in subjects.items():
+        level = _worst([d.level for d in own])
+        numbers = ", ".join(d.numbers for d in own)
+        found.append(Statement("realism", level, f"{subject} {like[level]} the {noun}: {numbers}."))
+    return found
+
+
+def _judged_by(structure: Described, group: Group, references: References) -> Statement:
+    """Against what structures were judged: they may be better or worse than the material."""
+    source = f"{group.file} ({group.potential})" if group.potential else group.file
+    number = f"{group.structures} structure{'s' if group.structures > 1 else ''}"
+    text = f"Numbers in brackets: {references.noun}, {number} of {source}, {group.atoms // group.frames} atoms each"
+    density = mean(structure, "density")
+    if density and density_difference(density, group) > SAME_DENSITY:
+        low, high = group.density
+        theirs = f"{low:.4f}" if high - low < 1e-4 else f"{low:.4f}-{high:.4f}"
+        text += f"; their density is {theirs} atoms/Å³, that of these structures {density:.4f}"
+    return Statement("realism", "none", f"{text}. How real they are themselves is not judged.")
 
 
 def _certainty(

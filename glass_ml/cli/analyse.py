@@ -101,7 +101,7 @@ def _write_csv(path: str, described: dict[str, dict[str, Any]]) -> None:
 
 def _table(summaries: dict[str, dict[str, dict[str, float]]]) -> str:
     """Descriptors in rows, files in columns: mean ± standard deviation over the structures of a file."""
-    from glass_ml.analysis.labels import GROUPS, label
+    from glass_ml.analysis.names import GROUPS, label
 
     names = list(dict.fromkeys(name for values in summaries.values() for name in values))
     names.sort(key=lambda name: GROUPS.index(label(name).group))

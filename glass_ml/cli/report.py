@@ -14,12 +14,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the report and say what it says."""
     from glass_ml.analysis.inversion import read_inversion
-    from glass_ml.analysis.report import write_figures, write_report
+    from glass_ml.analysis.report import write_report
     from glass_ml.analysis.verdict import verdict
 
-    path = write_report(args.folder)
-    images = write_figures(args.folder, args.figures) if args.figures else []
-    judged = verdict(read_inversion(args.folder).metrics)
+    inversion = read_inversion(args.folder)
+    path, *images = write_report(inversion, args.figures)
+    judged = verdict(inversion.metrics)
     if args.json:
         findings = [{"question": s.question, "level": s.level, "text": s.text} for s in judged.statements]
         answer = {"headline": judged.headline, "level": judged.level, "findings": findings}

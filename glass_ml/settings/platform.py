@@ -14,6 +14,7 @@ class GateConfig:
         held_out_loss: noise level (Å, as the registry writes it) -> largest held-out loss of a prior; 1 is nothing
             learned.
         evaluation: name of a number in the evaluations -> its largest value in any of them; one at least must have it.
+            For distances from reference structures it is at least `SPREAD` times what these differ by from each other.
         surrogate: part of the spread of the data that is the largest error of a surrogate on held-out folds: `atom` of
             its atoms' spectra, `cell` of cell averages.
         compared: numbers in which the version is set against the present holder, smaller being better. The geometric

@@ -1,17 +1,21 @@
-"""Stage `card`: a trained prior gets the card that it travels with, the recipe of its inversions in it."""
+"""Stage `card`: a trained prior gets the card that it travels with: the recipe of its inversions, and its references."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from glass_ml.analysis.references import reference_record
 from glass_ml.config import as_mapping
 from glass_ml.priors.checkpoint import load_prior, read_card, save_prior
 from glass_ml.settings.resolution import sampling_settings
 
 
 def make_card(system: str) -> Path:
-    """Write `models/SYSTEM`: the weights of `trained/SYSTEM`, with the settings that the project has for the system.
+    """Write `models/SYSTEM`: the weights of `trained/SYSTEM`, with what the project knows of the system.
+
+    That are its sampling settings, and the descriptors of the reference structures in `data/SYSTEM`, where there are
+    any.
 
     Raises:
         InputError: the prior has not been trained, or params.yaml does not describe the system.
@@ -19,6 +23,8 @@ def make_card(system: str) -> Path:
     trained, folder = Path("trained") / system, Path("models") / system
     card = read_card(trained)
     card["sampling"] = as_mapping(sampling_settings(system, {}).settings)
+    if files := sorted((Path("data") / system).glob("reference-*.extxyz")):
+        card["references"] = reference_record(files)
     save_prior(folder, load_prior(trained), card)
     return folder
 

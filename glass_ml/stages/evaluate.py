@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glass_ml.analysis.comparison import compare, floor
-from glass_ml.analysis.ensemble import describe, summary
+from glass_ml.analysis.ensemble import Anatomy, describe, summary
 from glass_ml.analysis.verdict import verdict
 from glass_ml.config import build
 from glass_ml.files import sha256_file, write_json
@@ -18,6 +18,7 @@ from glass_ml.stages.originality import originality
 from glass_ml.stages.outputs import compare_with_target, measurement_metrics
 from glass_ml.stages.sync import record
 from glass_ml.structures.io import from_atoms, read_frames, read_structures
+from glass_ml.tracking.headline import load
 from glass_ml.tracking.inversions import load_lineage
 
 
@@ -38,23 +39,25 @@ def evaluate(folder: Path | str, reference: Path | str | None = None, *, track: 
     structures = read_structures(folder / "structures.extxyz")
     sampling = build(SamplingConfig, json.loads(lineage.params)["sampling"], f"{folder / 'lineage.json'}: params")
     target = load_target(folder / "target.yaml", beside=True)
+    anatomy = Anatomy.of(structures)
     result: dict[str, Any] = {
         "n_structures": structures.n_systems,
         "measurements": measurement_metrics(compare_with_target(target, structures, sampling)),
-        "structure": summary(describe(structures)),
+        "structure": summary(describe(anatomy)),
     }
     independent = None
     if reference is not None:
         frames = read_frames(reference)
         chosen = [a for a in frames if a.info.get("state", "thermal") == "thermal"] or frames
-        against = from_atoms(chosen)
+        against = Anatomy.of(from_atoms(chosen))
         independent = from_atoms(list({a.info.get("quench", k): a for k, a in enumerate(chosen)}.values()))
-        result["reference"] = summary(compare(structures, against))
+        result["reference"] = summary(compare(anatomy, against))
         result["reference_sha256"] = sha256_file(reference)
         if len(chosen) > 1:
             result["reference_floor"] = summary(floor(against))
     result |= originality(structures, lineage, independent)
-    result["verdict"] = verdict(result).headline
+    known = {key: value for key, value in load(folder / "metrics.json").items() if key == "references"}
+    result["verdict"] = verdict({**result, **known}).headline
     result = rounded(result)
     write_json(folder / "evaluation.json", result)
     if track:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from ase.data import atomic_numbers
 
+from glass_ml.analysis.references import References
 from glass_ml.config import as_mapping
 from glass_ml.errors import InputError
 from glass_ml.execution.devices import Devices, first_process
@@ -65,7 +66,8 @@ def invert(
     out = Path(out)
     target = load_target(target_file)
     resolved = resolve_model(model, target.system)
-    recipe, sizes = settings_of(target.system, read_card(resolved.folder))
+    card = read_card(resolved.folder)
+    recipe, sizes = settings_of(target.system, card)
     sampling = recipe.settings
     n_structures = sizes.n_structures if n_structures is None else n_structures
     n_atoms = sizes.n_atoms if n_atoms is None else n_atoms
@@ -80,6 +82,8 @@ def invert(
     batches_of(n_structures, sampling)
     noise_levels(sampling.schedule)
     prior = load_prior(resolved.folder)
+    references = card.get("references")
+    References.read(references)  # a record that cannot be judged by is refused before anything is computed
     prior.species(torch.tensor([atomic_numbers[symbol] for symbol in atom_counts(target.composition, n_atoms)]))
     cell = random_packing(target.composition, target.density, n_atoms, [generator(seed)], rounds=0)
     build_likelihood(target, cell)  # what it refuses is refused here, once, and not by every process
@@ -123,7 +127,7 @@ def invert(
             structures = replicas.collect()
         else:
             structures = run_replicas(job, n_structures, sampling, scratch, processes=processes, progress=progress)
-        metrics = write_inversion(out, identity, target, lineage, structures, prior, recipe)
+        metrics = write_inversion(out, identity, target, lineage, structures, prior, recipe, references)
         shutil.rmtree(out / SCRATCH)
     if not first_process():
         return {}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from glass_ml.analysis.ensemble import describe, summary
-from glass_ml.analysis.report import write_figures, write_report
+from glass_ml.analysis.angles import describe_sharp
+from glass_ml.analysis.ensemble import Anatomy, describe, summary
+from glass_ml.analysis.inversion import read_inversion
+from glass_ml.analysis.report import write_report
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, write_json, write_text
 from glass_ml.measurements.comparison import Comparison
@@ -139,8 +142,12 @@ def write_inversion(
     structures: Structures,
     denoiser: Denoiser,
     recipe: Resolved,
+    references: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write everything that an inversion leaves in its folder; returns the metrics.
+
+    `references` are the reference descriptors of the material on the prior's card: with them in metrics.json, the
+    folder alone can be judged.
 
     The report comes last and goes first: with it, and with metrics of the right identity, a folder is whole.
     """
@@ -162,7 +169,8 @@ def write_inversion(
     )  # after the copies: an earlier one says of what is there that it may go
     comparison = compare_with_target(target, structures, sampling)
     write_text(out / "spectra.csv", _spectra_table(comparison))
-    described = summary(describe(structures))
+    anatomy = Anatomy.of(structures)
+    described = summary({**describe(anatomy), **describe_sharp(anatomy.angles)})
     closest = MinimumDistance({(int(a), int(b)): sampling.minimum_distance * r for a, b, r in denoiser.shortest})
     described["too_close"] = summary({"": too_close(structures, closest).double().numpy()})[""]
     metrics = {
@@ -177,10 +185,10 @@ def write_inversion(
         "measurements": measurement_metrics(comparison),
         "structure": described,
         **originality(structures, lineage),
+        **({"references": dict(references)} if references else {}),
     }
     write_json(out / "metrics.json", metrics)
-    write_figures(out, out / "figures")
-    write_report(out)
+    write_report(read_inversion(out, anatomy), out / "figures")
     return metrics
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glass_ml.analysis.names import LEAST
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_text
 from glass_ml.provenance.lineage import Lineage, canonical_json
@@ -35,7 +36,8 @@ UNFINISHED = "unfinished"
 def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of an evaluation that are recorded with a model.
 
-    They are every misfit, every mean of a descriptor, the diversity and the share of copies.
+    They are every misfit, every mean of a descriptor, what the reference structures differ by from each other, the
+    diversity and the share of copies.
 
     Raises:
         InputError: there is none.
@@ -47,6 +49,8 @@ def evidence(evaluation: Mapping[str, Any]) -> dict[str, float]:
     }
     for part in ("structure", "reference"):
         numbers |= {f"{part}.{name}": value["mean"] for name, value in evaluation.get(part, {}).items()}
+    floor = evaluation.get("reference_floor", {})
+    numbers |= {f"reference_floor.{name}": floor[name]["mean"] for name in LEAST if name in floor}
     numbers |= {f"diversity.{key}": value for key, value in evaluation.get("diversity", {}).items()}
     copied = evaluation.get("copies", {})
     numbers |= {f"copies.{key}": copied[key] for key in ("mean", "max") if key in copied}

@@ -52,8 +52,9 @@ EXPERIMENTS = {
         (
             "fit.r",
             "held_out.r",
-            "realism.usual_coordination",
-            "realism.angle_spread",
+            "realism.worst",
+            "realism.coordination",
+            "realism.angle_width",
             "gr.rmse",
             "angle.rmse",
             "diversity",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glass_ml.analysis.least import LEAST
+from glass_ml.analysis.names import LEAST
 from glass_ml.provenance.project import UNKNOWN
 from glass_ml.settings.platform import GateConfig
 from glass_ml.tracking.evaluations import data_apart, evaluations, number, same_reference, unrecorded
@@ -23,6 +23,9 @@ HELD_OUT = "held-out"
 """Name of the evaluation that a surrogate brings along: on folds that its networks had not seen."""
 COMPARED_LEAST = {f"reference.{name}": least for name, least in LEAST.items()}
 """Compared number -> value below which it counts as this: one near zero would outweigh all the others."""
+SPREAD = 2.0
+"""A limit on `reference.*` is at least this multiple of what one reference structure differs by from the others: there
+are materials whose structures are less alike than the limit allows."""
 ANEW = "commit, then train it again, or, where dvc.lock accounts for models/, run 'glass-ml registry rebuild'"
 OTHER_LEAST = 0.005
 """The same of any other: an R-factor, or an error of spectra in units of the edge step."""
@@ -110,8 +113,17 @@ def _evaluations(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Conditio
         return
     for name, limit in gate.evaluation.items():
         values = {target: numbers[name] for target, numbers in found.items() if name in numbers}
-        worst = max(values, key=lambda target: values[target], default="")
-        yield _at_most(name, values.get(worst), limit, f" on {worst}" if worst else f" on {', '.join(sorted(found))}")
+        if not values:
+            yield _at_most(name, None, limit, f" on {', '.join(sorted(found))}")
+            continue
+        family, _, distance = name.partition(".")
+        floor = f"reference_floor.{distance}" if family == "reference" else ""
+        limits = {target: max(limit, SPREAD * found[target].get(floor, 0.0)) for target in values}
+        worst = max(values, key=lambda target: values[target] / max(limits[target], 1e-12))
+        where = f" on {worst}"
+        if limits[worst] > limit:
+            where += f", where reference structures differ from each other by {found[worst][floor]:.4g}"
+        yield _at_most(name, values[worst], limits[worst], where)
 
 
 def _errors(tags: Mapping[str, str], gate: GateConfig) -> Iterator[Condition]:

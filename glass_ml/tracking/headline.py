@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glass_ml.analysis.references import References
 from glass_ml.analysis.verdict import QUESTIONS, verdict
 from glass_ml.observables.base import COUNTED_KINDS
 from glass_ml.tracking.experiments import NOTE
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 REFERENCE = ("gr.rmse", "angle.rmse", "coordination.emd", "rings.emd")
 """Distances from reference structures that are shown under their own names."""
+
+REALISM = {"coordination": "coordination", "angle_width": "angle_width", "sharp_angles": "sharp", "rings": "rings"}
+"""`realism.` and this name -> the kind of distance from the material's references (`analysis.references.LIMITS`)."""
 
 
 def inversion_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -36,12 +40,7 @@ def inversion_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
         spectra = [m for m in chosen if m.get("kind") not in COUNTED_KINDS]
         found[f"{name}.r"] = _worst(m["r_factor"] for m in spectra if "r_factor" in m)
         found[f"{name}.chi2"] = _worst(m["chi2_reduced"] for m in chosen if "chi2_reduced" in m)
-    means = {k: float(v["mean"]) for k, v in metrics.get("structure", {}).items()}
-    found["realism.usual_coordination"] = _usual_coordination(means)
-    found["realism.angle_spread"] = _worst(
-        v for k, v in means.items() if k.startswith("angle.") and k.endswith(".spread")
-    )
-    found["realism.sharp_angles"] = means.get("angle.below75")
+    found |= _distances(metrics)
     found["diversity"] = metrics.get("diversity", {}).get("mean")
     found["copied"] = metrics.get("copies", {}).get("mean")
     found |= {name: metrics.get("reference", {}).get(name, {}).get("mean") for name in REFERENCE}
@@ -55,15 +54,14 @@ def _worst(values: Iterable[float]) -> float | None:
     return max(values, default=None)
 
 
-def _usual_coordination(means: Mapping[str, float]) -> float | None:
-    """The share of atoms with the most frequent coordination of their element, of the worst element."""
-    best: dict[str, float] = {}
-    for name, value in means.items():
-        family, _, rest = name.partition(".")
-        if family == "nfold":
-            element = rest.partition(".")[0]
-            best[element] = max(value, best.get(element, 0.0))
-    return min(best.values(), default=None)
+def _distances(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """How far structures are from the reference structures of their material; nothing where these are not known."""
+    references = References.read(metrics.get("references"))
+    if references is None or not metrics.get("structure"):
+        return {}
+    _, apart = references.nearest(metrics["structure"])
+    found = {f"realism.{name}": _worst(d.value for d in apart if d.kind == kind) for name, kind in REALISM.items()}
+    return {"realism.worst": _worst(d.share for d in apart), **found}
 
 
 def model_numbers(folder: Path, card: Mapping[str, Any]) -> dict[str, float]:

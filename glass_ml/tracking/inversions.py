@@ -106,7 +106,7 @@ def log_inversion(
         ) as run:
             _inputs(run, lineage, version)
             if metrics := load(folder / "metrics.json"):
-                run.log_metrics({**inversion_numbers(metrics), VALUES: metrics})
+                run.log_metrics({**inversion_numbers(metrics), VALUES: _own(metrics)})
                 run.set_tags({NOTE: inversion_note(metrics)})
             for path in [folder / file for file in FILES if (folder / file).is_file()]:
                 run.log_artifact(path)
@@ -115,6 +115,11 @@ def log_inversion(
                     run.log_artifact(path, "figures")
     mirror(store, run.id)
     return run.id
+
+
+def _own(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found of the structures, without the references that the model's card has."""
+    return {key: value for key, value in metrics.items() if key != "references"}
 
 
 def _inputs(run: Run, lineage: Lineage, version: ModelVersion | None) -> None:
@@ -158,7 +163,7 @@ def log_evaluation(
     run_id = log_inversion(folder, lineage, store=store)
     run = Run(run_id, store)
     whole = {**load(Path(folder) / "metrics.json"), **load(Path(folder) / EVALUATION)}
-    run.log_metrics({**inversion_numbers(whole), VALUES: whole})
+    run.log_metrics({**inversion_numbers(whole), VALUES: _own(whole)})
     run.set_tags({NOTE: inversion_note(whole), "evaluated": True})
     with store.lock():
         version = find_version(store, None, lineage.model_sha256)

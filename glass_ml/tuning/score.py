@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from glass_ml.analysis.comparison import compare, floor
-from glass_ml.analysis.coordination import choose_cutoffs, coordination_fractions, find_bonds
-from glass_ml.analysis.least import LEAST
+from glass_ml.analysis.coordination import coordination_fractions, find_bonds
+from glass_ml.analysis.ensemble import Anatomy
+from glass_ml.analysis.names import LEAST
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.sampling.constraints import MinimumDistance, too_close
@@ -61,8 +62,9 @@ def score(item: Item, structures: Structures, shortest: Sequence[Sequence[float]
         fits = build_likelihood(item.judge, structures).compare(structures).measurements
     numbers = {f"R {m.name}": float(m.r_factors.mean()) for m in fits}
     numbers["held_out"] = geometric_mean(list(numbers.values()))
-    distances = compare(structures, item.hidden, rings=False)
-    apart = floor(item.hidden, rings=False) if item.hidden.n_systems > 1 else {}
+    hidden = Anatomy.of(item.hidden)
+    distances = compare(structures, hidden, rings=False)
+    apart = floor(hidden, rings=False) if item.hidden.n_systems > 1 else {}
     shares = []
     for name in REALISM:
         numbers[name] = float(distances[name].mean())
@@ -70,20 +72,19 @@ def score(item: Item, structures: Structures, shortest: Sequence[Sequence[float]
     numbers["realism"] = float(np.mean(shares))
     closest = MinimumDistance({(int(a), int(b)): limits.shortest * r for a, b, r in shortest})
     numbers["too_close"] = float(too_close(structures, closest).sum()) / structures.n_atoms
-    numbers["defects"] = defects(structures, item.hidden)
+    numbers["defects"] = defects(structures, hidden)
     return numbers
 
 
-def defects(structures: Structures, hidden: Structures) -> float:
+def defects(structures: Structures, hidden: Anatomy) -> float:
     """Share of atoms with a wrong number of neighbours, above that of the hidden structures."""
-    cutoffs = choose_cutoffs(hidden)
-    tables = [coordination_fractions(find_bonds(s, cutoffs)) for s in (structures, hidden)]
+    tables = [coordination_fractions(bonds) for bonds in (find_bonds(structures, hidden.bonds.cutoffs), hidden.bonds)]
     excess = []
     for z, right in tables[1].items():
         number = int(np.nanmean(right, axis=0).argmax())
         found = np.nanmean(tables[0][z], axis=0)
         share = float(found[number]) if number < len(found) else 0.0
-        atoms = int((hidden.numbers == z).sum()) / hidden.n_atoms
+        atoms = float(np.mean(hidden.bonds.numbers == z))
         excess.append(atoms * (float(np.nanmean(right, axis=0)[number]) - share))
     return float(np.sum(excess))
 

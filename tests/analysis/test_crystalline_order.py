@@ -8,7 +8,7 @@ from test_rings_counted import lonsdaleite
 from test_shells_and_angles import noisy, skewed
 
 from glass_ml.analysis.coordination import Bonds, find_bonds
-from glass_ml.analysis.order import close_packed_like, diamond_like, spherical_harmonics, steinhardt
+from glass_ml.analysis.order import bond_order, close_packed_like, diamond_like, spherical_harmonics
 from glass_ml.structures.io import from_atoms
 
 
@@ -29,6 +29,16 @@ def test_harmonics_are_orthonormal(degree):
     y = spherical_harmonics(degree, unit)
     w = np.repeat(weight, 32) * 2 * np.pi / 32
     assert np.einsum("n,na,nb->ab", w, y, y) == pytest.approx(np.eye(2 * degree + 1), abs=1e-12)
+
+
+def steinhardt(bonds, ell, *, averaged=False):
+    """q_l of every atom, P. J. Steinhardt et al., Phys. Rev. B 28, 784 (1983), equation 1.3; averaged over it and its
+    neighbours as in W. Lechner and C. Dellago, J. Chem. Phys. 129, 114707 (2008), equations 5 and 6."""
+    q = bond_order(bonds, ell)
+    if averaged:
+        total = np.stack([np.bincount(bonds.i, c, minlength=len(q)) for c in q[bonds.j].T], axis=1)
+        q = (q + total) / (bonds.degree + 1)[:, None]
+    return np.sqrt(4 * np.pi / (2 * ell + 1) * (q**2).sum(1))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from test_shells_and_angles import cristobalite, noisy
 
 from glass_ml.analysis import figures
 from glass_ml.analysis.ensemble import describe, summary
-from glass_ml.analysis.report import write_figures, write_report
+from glass_ml.analysis.references import reference_record
+from glass_ml.analysis.report import write_report
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.files import write_json
@@ -24,7 +25,7 @@ from glass_ml.structures.io import from_atoms, write_frames
 HOSTILE = "</script><script>alert(1)</script><b>&"
 
 
-def write_folder(folder: Path, frames: list, system: str = "a-Test") -> Path:
+def write_folder(folder: Path, frames: list, system: str = "a-Test", references: list | None = None) -> Path:
     """An inversion folder with two measurements, as `glass-ml invert` leaves it."""
     folder.mkdir()
     write_frames(folder / "structures.extxyz", frames)
@@ -55,6 +56,8 @@ def write_folder(folder: Path, frames: list, system: str = "a-Test") -> Path:
             "training": "p",
         },
     }
+    if references:
+        metrics["references"] = reference_record({"reference-test.extxyz": references})
     write_json(folder / "metrics.json", metrics)
     lineage = {"system": system, "seed": 7, "model_name": HOSTILE, "params": json.dumps({"steps": 150})}
     write_json(folder / "lineage.json", lineage)
@@ -64,13 +67,13 @@ def write_folder(folder: Path, frames: list, system: str = "a-Test") -> Path:
 
 @pytest.fixture(scope="module")
 def silica(tmp_path_factory) -> Path:
-    frames = [noisy(cristobalite() * (2, 2, 1), 0.06, seed) for seed in range(3)]
-    return write_folder(tmp_path_factory.mktemp("report") / "silica", frames)
+    frames = [noisy(cristobalite() * (2, 2, 1), 0.06, seed) for seed in range(6)]
+    return write_folder(tmp_path_factory.mktemp("report") / "silica", frames[:3], references=frames[3:])
 
 
 @pytest.fixture(scope="module")
 def page(silica) -> str:
-    return write_report(silica).read_text(encoding="utf-8")
+    return write_report(silica)[0].read_text(encoding="utf-8")
 
 
 class Loads(HTMLParser):
@@ -105,6 +108,28 @@ def test_nothing_is_loaded_from_anywhere(page):
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 
 
+def test_no_field_of_a_file_is_markup(silica, tmp_path):
+    """Every text of every file says something else to a browser than to a reader."""
+    folder = tmp_path / "hostile"
+    shutil.copytree(silica, folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["note"] = HOSTILE
+    metrics["measurements"] = {HOSTILE: metrics["measurements"]["diffraction"]}
+    metrics["structure"][HOSTILE] = {"mean": 1.0, "std": 0.0}
+    metrics["copies"] = {"not_checked": HOSTILE}
+    metrics["references"]["groups"][0] |= {"file": HOSTILE, "potential": HOSTILE}
+    write_json(folder / "metrics.json", metrics)
+    write_json(
+        folder / "lineage.json", {"system": HOSTILE, "seed": HOSTILE, HOSTILE: HOSTILE, "params": f'["{HOSTILE}"]'}
+    )
+    table = (folder / "spectra.csv").read_text().replace("diffraction,xray-sq", f"{HOSTILE},{HOSTILE}")
+    (folder / "spectra.csv").write_text(table)
+    loads = Loads()
+    loads.feed(write_report(folder)[0].read_text(encoding="utf-8"))
+    assert loads.tags.count("script") == 2 and loads.tags.count("b") == 0
+    assert "".join(loads.words).count("alert(1)") >= 14
+
+
 def test_text_from_files_is_never_markup(page):
     loads = Loads()
     loads.feed(page)
@@ -118,8 +143,9 @@ def test_the_answer_comes_first_and_everything_is_there(page):
     loads.feed(page)
     text = " ".join(" ".join(loads.words).split())
     order = [
-        "The structures fit the measurement and look realistic.",
-        "Is it realistic?",
+        "The structures fit the measurement and are like the reference structures.",
+        "Is it like the reference structures?",
+        "Coordination of Si is as in the reference structures: 4-fold 100.0% (100.0%).",
         "The replicas are distinct: they differ by 1.02 on average",
         "No copies of training data: 0.5% of the surroundings or less",
         "Replica ",
@@ -136,7 +162,7 @@ def test_the_answer_comes_first_and_everything_is_there(page):
     assert places == sorted(places)
     assert loads.tags.count("svg") == 6
     assert "R 0.042" in text
-    assert re.search(r"Si atoms with 4 neighbours nfold\.Si\.4 100\.0 %", text)
+    assert re.search(r"Si atoms with 4 neighbours nfold\.Si\.4 100\.0 % 100\.0 %", text)
 
 
 def test_the_viewer_has_every_atom_and_every_bond_once(page, silica):
@@ -152,7 +178,7 @@ def test_the_viewer_has_every_atom_and_every_bond_once(page, silica):
 
 
 def test_the_same_files_give_the_same_page(page, silica):
-    assert write_report(silica).read_text(encoding="utf-8") == page
+    assert write_report(silica)[0].read_text(encoding="utf-8") == page
 
 
 def test_figures_follow_the_colours_of_the_page(page):
@@ -165,7 +191,7 @@ def test_figures_follow_the_colours_of_the_page(page):
 
 
 def test_png_figures_for_the_tracking_page(silica, tmp_path):
-    paths = write_figures(silica, tmp_path)
+    paths = write_report(silica, tmp_path)[1:]
     assert [p.name for p in paths] == [
         "spectrum-diffraction.png",
         "spectrum-second-last.png",
@@ -185,9 +211,10 @@ def test_one_structure_without_lineage_and_without_bonds(tmp_path):
     folder = write_folder(tmp_path / "gas", [atoms])
     (folder / "lineage.json").unlink()
     (folder / "target.yaml").unlink()
-    text = write_report(folder).read_text(encoding="utf-8")
+    text = write_report(folder)[0].read_text(encoding="utf-8")
     assert "There is no lineage.json" in text
     assert "No bonds were found" in text
+    assert ">reference</th>" not in text
     assert "One structure only" in text
 
 
@@ -222,7 +249,7 @@ def test_report_command(silica, tmp_path, capsys):
     assert answer["verdict"]["level"] == "good"
     assert len(answer["figures"]) == 6
     assert main(["report", str(silica)]) == 0
-    assert "Is it realistic?" in capsys.readouterr().out
+    assert "Is it like the reference structures?" in capsys.readouterr().out
 
 
 PROBE = """<script>

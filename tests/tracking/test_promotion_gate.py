@@ -58,6 +58,19 @@ def test_every_failed_condition_is_listed_with_its_numbers(store, version):
     assert "production" not in aliases(store, NAME) and not events(store, NAME)
 
 
+def test_a_material_whose_references_differ_more_than_the_limit_is_given_twice_that(store, version):
+    varied = GOOD | {"reference.coordination.emd": 0.28, "reference_floor.coordination.emd": 0.15}
+    number = version(1, glass=varied)
+    done = promote(NAME, number, "champion", store=store)
+    details = {c.name: c.detail for c in done.conditions}
+    assert not failed(done)
+    assert details["reference.coordination.emd"] == (
+        "0.28 on glass, where reference structures differ from each other by 0.15; asked: at most 0.3"
+    )
+    alike = GOOD | {"reference.coordination.emd": 0.28, "reference_floor.coordination.emd": 0.02}
+    assert failed(promote(NAME, version(2, glass=alike), "champion", store=store))[0] == "reference.coordination.emd"
+
+
 def test_a_prior_that_was_evaluated_in_a_folder_called_held_out_is_judged_as_a_prior(store, version):
     number = version(1, **{"held-out": GOOD})
     done = promote(NAME, number, "production", store=store)

@@ -10,6 +10,7 @@ import torch
 from optuna.distributions import FloatDistribution
 from small_sweep import TUNING, write_recipe
 
+from glass_ml.analysis.ensemble import Anatomy
 from glass_ml.settings.recipe import system_config
 from glass_ml.settings.tuning import Limits, Pruning
 from glass_ml.stages.tune import make_items
@@ -120,7 +121,10 @@ def test_the_hidden_structures_score_best(objective: SamplingObjective) -> None:
     other = score(item, shaken, shortest, Limits())
     assert set(own) >= {"R X-ray", "R EXAFS Si K", "held_out", "realism", "too_close", "defects"}
     assert own["held_out"] < 0.5 * other["held_out"] and own["realism"] < 0.2 * other["realism"]
-    assert own["too_close"] == 0 < other["too_close"] and defects(item.hidden, item.hidden) == 0 < other["defects"]
+    assert (
+        own["too_close"] == 0 < other["too_close"]
+        and defects(item.hidden, Anatomy.of(item.hidden)) == 0 < other["defects"]
+    )
     assert other["held_out"] == pytest.approx(geometric_mean([v for k, v in other.items() if k.startswith("R ")]))
     assert total([own, other])["held_out"] == pytest.approx((own["held_out"] * other["held_out"]) ** 0.5)
 
