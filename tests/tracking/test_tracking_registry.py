@@ -92,6 +92,15 @@ def test_a_version_that_the_lock_of_dvc_accounts_for(store, registered, project,
     assert not made_here(project / "models/a-Si", project)
     tools.git(project, "checkout", "targets")
     assert made_here(project / "models/a-Si", project)
+    # A card that is made here, of weights that were not: another training has left them.
+    trained = {"path": "trained/a-Si", "md5": content_md5(project / "models/a-Si", project)}
+    shutil.copytree("models/a-Si", "trained/a-Si")
+    stages = {"card@a-Si": {"deps": [trained], "outs": entries[2:]}, "train@a-Si": {"deps": deps, "outs": [trained]}}
+    (project / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    assert made_here(project / "models/a-Si", project)
+    (project / "targets" / "sq.yaml").write_text("system: other\n")
+    assert not made_here(project / "models/a-Si", project)
+    tools.git(project, "checkout", "targets")
     tools.write_prior(project / "models" / "a-Si", seed=5)
     assert not made_here(project / "models/a-Si", project)
 
