@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.io import read
+from ase.build import bulk
+from ase.io import read, write
 from small_project import git, write_small_prior
 
+from glass_ml.analysis.references import References
 from glass_ml.cli.main import main
 from glass_ml.config import as_mapping
 from glass_ml.errors import InputError
@@ -65,9 +67,15 @@ def test_the_card_holds_the_recipe_of_the_winner(recipe):
         7,
         -0.3,
     )
+    assert "references" not in card  # there are no structures
     (recipe / "tuned" / "a-Si.yaml").unlink()
+    (recipe / "data" / "a-Si").mkdir(parents=True)
+    write(recipe / "data" / "a-Si" / "reference-one.extxyz", bulk("Si", "diamond", 5.43, cubic=True).repeat(2))
     make_card("a-Si")
-    assert read_card(model)["sampling"]["schedule"]["steps"] == 9
+    card = read_card(model)
+    assert card["sampling"]["schedule"]["steps"] == 9
+    (group,) = References.read(card["references"]).groups
+    assert (group.file, group.atoms) == ("reference-one.extxyz", 64)
 
 
 def test_every_way_in_gives_the_same_structures(recipe, tmp_path, monkeypatch, capsys):
