@@ -82,7 +82,10 @@ def test_the_held_out_measurement_has_no_influence(project: Path) -> None:
 
 
 def test_guidance_improves_the_fit_and_keeps_atoms_apart(project: Path) -> None:
-    recipe = "systems: {a-Si: {target: {reference: none}, sampling: {guidance: {kind: %s}}}}"
+    recipe = (
+        "systems: {a-Si: {target: {reference: none}, "
+        "sampling: {schedule: {steps: 100, sigma_max: 1.5, rho: 7.0}, guidance: {kind: %s}}}}"
+    )
     found = {}
     for kind in ("none", "decoupled"):
         Path("params.yaml").write_text(recipe % kind)

@@ -18,7 +18,8 @@ def spread_of_fit(folder: str, name: str) -> float:
 
 def test_ten_times_the_uncertainty_gives_a_wider_ensemble(project: Path) -> None:
     recipe = (
-        "systems: {a-Si: {target: {reference: none}, sampling: {schedule: {steps: 60}, temperature: {structure: 1}}}}"
+        "systems: {a-Si: {target: {reference: none}, "
+        "sampling: {schedule: {steps: 60, sigma_max: 1.5, rho: 7.0}, temperature: {structure: 1}}}}"
     )
     Path("params.yaml").write_text(recipe)
     for folder, sigma in (("sharp", "0.05"), ("vague", "0.5")):
