@@ -20,20 +20,21 @@ def make_card(system: str) -> Path:
     """Write `models/SYSTEM`: the weights of `trained/SYSTEM`, with settings and reference descriptors of the system.
 
     Raises:
-        InputError: the prior has not been trained, the project does not describe the system, or has no structures.
+        InputError: the prior has not been trained, or the project does not describe the system.
     """
     trained, folder = Path("trained") / system, Path("models") / system
     card = read_card(trained)
     card["sampling"] = as_mapping(sampling_settings(system, {}).settings)
-    card["references"] = rounded(references_of(system))
+    if record := references_of(system):
+        card["references"] = rounded(record)
     save_prior(folder, load_prior(trained), card)
     return folder
 
 
-def references_of(system: str) -> dict[str, Any]:
+def references_of(system: str) -> dict[str, Any] | None:
     """The record of the files `data/SYSTEM/reference-*.extxyz` that are of the same potential as those of the target.
 
-    Without such files, that of the held-out training structures.
+    Without such files, that of the held-out training structures; None where these are not here either.
 
     Raises:
         InputError: as `reference_record`.
@@ -43,6 +44,8 @@ def references_of(system: str) -> dict[str, Any]:
     wanted = potentials.get(data / config.target.reference)
     if files := [file for file, potential in potentials.items() if potential == wanted]:
         return reference_record(files)
+    if not (data / "train.extxyz").is_file():
+        return None
     source, share = data / "train.extxyz", config.prepare.validation_share
     frames = [a for k, a in enumerate(iterate_frames(source)) if is_held_out(str(a.info.get("quench", k)), share)]
     return reference_record({str(source): frames}, held_out=True)

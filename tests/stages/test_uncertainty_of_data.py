@@ -17,7 +17,7 @@ def spread_of_fit(folder: str, name: str) -> float:
 
 
 def test_ten_times_the_uncertainty_gives_a_wider_ensemble(project: Path) -> None:
-    sampling = "{schedule: {steps: 60}, temperature: {structure: 1}}"
+    sampling = "{schedule: {steps: 60, sigma_max: 1.5, rho: 7.0}, temperature: {structure: 1}}"
     write_material(project, f"{{target: {{reference: none}}, sampling: {sampling}, inversion: {{processes: 1}}}}")
     for folder, sigma in (("sharp", "0.05"), ("vague", "0.5")):
         target = write_target(

@@ -67,14 +67,15 @@ def test_a_model_arrives_with_its_lineage(exported, store, elsewhere, project, t
 
 
 def test_an_imported_prior_gives_the_same_structures(exported, elsewhere, project):
-    from glass_ml.priors.checkpoint import load_prior
+    from glass_ml.priors.checkpoint import load_prior, read_card
     from glass_ml.sampling.run import sample_prior
+    from glass_ml.settings.resolution import sampling_settings
 
     folder = resolve_model(import_model(exported, elsewhere).uri, store=elsewhere).folder
-    made = [
-        sample_prior(load_prior(place), {"Si": 1.0}, 0.048, n_structures=1, n_atoms=16, seed=3).positions.numpy()
-        for place in (folder, project / "models" / "a-Si")
-    ]
+    made = []
+    for place in (folder, project / "models" / "a-Si"):
+        config = sampling_settings("a-Si", read_card(place)).settings
+        made.append(sample_prior(load_prior(place), {"Si": 1.0}, 0.048, 16, 1, 3, config).positions.numpy())
     np.testing.assert_array_equal(*made)
 
 

@@ -68,4 +68,9 @@ def test_an_inversion_over_http(served, project):
     assert stamped.lineage.model_sha256 == model_sha256("models/a-Si") and stamped.lineage.seed == 4
     with pytest.raises(urllib.error.HTTPError) as refused:
         post(served, dataframe_records=[{"density": "2.28 g/cm3"}])
-    assert "neither a target nor a composition" in refused.value.read().decode()
+    answer = refused.value.read().decode()
+    assert "neither a target nor a composition" in answer and "Traceback" not in answer and 'File "' not in answer
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(served, dataframe_records=[{"target": str(folder / "target.yaml")}])
+    answer = refused.value.read().decode()
+    assert "not the text of a TARGET.yaml" in answer and "xray-sq" not in answer and refused.value.code == 400

@@ -93,6 +93,15 @@ def test_a_version_that_the_lock_of_dvc_accounts_for(store, registered, project,
     assert not made_here(project / "models/a-Si", project)
     tools.git(project, "checkout", "targets")
     assert made_here(project / "models/a-Si", project)
+    # A card that is made here, of weights that were not: another training has left them.
+    trained = {"path": "trained/a-Si", "md5": content_md5(project / "models/a-Si", project)}
+    shutil.copytree("models/a-Si", "trained/a-Si")
+    stages = {"card@a-Si": {"deps": [trained], "outs": entries[2:]}, "train@a-Si": {"deps": deps, "outs": [trained]}}
+    (project / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    assert made_here(project / "models/a-Si", project)
+    (project / "targets" / "sq.yaml").write_text("system: other\n")
+    assert not made_here(project / "models/a-Si", project)
+    tools.git(project, "checkout", "targets")
     tools.write_prior(project / "models" / "a-Si", seed=5)
     assert not made_here(project / "models/a-Si", project)
 
@@ -206,6 +215,8 @@ def test_served_model_samples(store, registered, project, monkeypatch):
     from ase.build import bulk
     from ase.io import read
 
+    from glass_ml.config import as_mapping
+    from glass_ml.settings.sampling import SamplingConfig, ScheduleConfig
     from glass_ml.structures.io import from_atoms
 
     calls = []
@@ -215,7 +226,6 @@ def test_served_model_samples(store, registered, project, monkeypatch):
         return from_atoms([bulk("Si", cubic=True)] * options["n_structures"])
 
     monkeypatch.setattr("glass_ml.sampling.run.sample_prior", made)
-    monkeypatch.setattr("glass_ml.sampling.run.invert_target", made)
     with store.current():
         model = mlflow.pyfunc.load_model("models:/glass-a-Si/1")
     rows = pd.DataFrame({"composition": ['{"Si": 1}', '{"Si": 2}'], "density": ["2.28 g/cm3", "0.05"]})
@@ -223,16 +233,20 @@ def test_served_model_samples(store, registered, project, monkeypatch):
     assert found[["row", "replica"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     (_, composition, density), options = calls[0]
     assert composition == {"Si": 1} and density == pytest.approx(0.04889, abs=1e-4)
-    assert options == {"n_structures": 2, "n_atoms": 216, "seed": 5}
+    recipe = SamplingConfig(ScheduleConfig(steps=60, sigma_max=1.5, rho=7.0))  # of its card
+    assert options == {"n_structures": 2, "n_atoms": 216, "seed": 5, "config": recipe, "target": None}
     (project / "served.extxyz").write_text(found["structure"][1])
     stamped = read_stamp(read(project / "served.extxyz"))
     assert (stamped.replica, stamped.lineage.seed) == (1, 5)
     assert stamped.lineage.model_sha256 == model_sha256("models/a-Si")
+    assert json.loads(stamped.lineage.params)["sampling"] == as_mapping(recipe)
     target = "system: a-Si\ncomposition: {Si: 1}\ndensity: 0.05\n"
-    target += "measurements:\n  - {file: my/g.csv, kind: gr, sigma: 0.01}\n"
+    target += "measurements:\n  - {file: g.csv, kind: gr, sigma: 0.01}\n"
     spectrum = "".join(f"{0.1 * k:.1f},{1.0}\n" for k in range(1, 60))
     assert len(model.predict({"target": target, "files": json.dumps({"g.csv": spectrum})})) == 1
-    assert calls[-1][0][0].measurements[0].kind == "gr"
+    assert calls[-1][1]["target"].measurements[0].kind == "gr"
+    with pytest.raises(InputError, match="is not a bare name"):
+        model.predict({"target": target.replace("g.csv", "my/g.csv"), "files": json.dumps({"g.csv": spectrum})})
     with pytest.raises(InputError, match="neither a target nor a composition"):
         model.predict(pd.DataFrame({"composition": ['{"Si": 1}']}))
     with pytest.raises(InputError, match="not positive"):

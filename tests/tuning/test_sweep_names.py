@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from small_sweep import TUNING, write_recipe
 
+from glass_ml.errors import InputError
 from glass_ml.observables.scattering_table import SHIPPED, load_table, save_table, table_name
+from glass_ml.priors.checkpoint import read_card
+from glass_ml.settings.winner import Winner, write_winner
 from glass_ml.stages import tune
+from glass_ml.stages.card import make_card
 
 TABLE = table_name("Si K", ["Si"])
 
@@ -28,6 +32,17 @@ def write_own_table(project: Path, change: Callable = lambda table: table) -> No
 
 def weaker(table):
     return replace(table, amplitude=0.9 * table.amplitude)
+
+
+def test_a_winner_in_the_card_of_the_prior_makes_no_other_sweep(sweep_project: Path) -> None:
+    before = names()
+    write_winner(Path("tuned/a-Si.yaml"), Winner("a-Si", {"step.kept": 0.25}), "tune a-Si")
+    card = read_card(make_card("a-Si"))
+    assert card["sampling"]["step"]["kept"] == 0.25
+    assert names() == before
+    shutil.rmtree(sweep_project / "trained")
+    with pytest.raises(InputError, match="no prior 'trained/a-Si'"):
+        names()
 
 
 def test_another_exafs_table_makes_another_sweep(sweep_project: Path) -> None:
