@@ -27,6 +27,7 @@ tuning:
 TUNED = "system: a-Si\nsettings: {temperature: {structure: 0.2}}\n"
 SEED = "materials/a-Si.yaml:inversion.seed"
 FILE = "inversions/a-Si/evaluation.json"
+SPECTRA = "inversions/a-Si/spectra.csv"
 
 
 def pipeline():
@@ -163,7 +164,7 @@ def test_queued(dvc):
 
 
 def test_plots_show_target_and_fit_of_each(dvc, copy):
-    (plot,) = json.loads(dvc("plots", "diff", "--json", "HEAD", copy.name))["data"]["a-Si"]
+    (plot,) = json.loads(dvc("plots", "diff", "--json", "HEAD", copy.name))["data"][SPECTRA]
     assert plot["revisions"] == ["HEAD", copy.name]
     rows = plot["content"]["data"]["values"]
     assert {(row["rev"], row["measurement"]) for row in rows} == {
