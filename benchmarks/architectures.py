@@ -46,8 +46,8 @@ from glass_ml.analysis.ensemble import describe
 from glass_ml.errors import InputError
 from glass_ml.files import atomic_path, write_json
 from glass_ml.priors.dataset import StructureFile
-from glass_ml.sampling.loop import BAYES
 from glass_ml.sampling.run import sample_prior
+from glass_ml.sampling.sampler import BAYES
 from glass_ml.settings.recipe import system_config
 from glass_ml.settings.sampling import GuidanceConfig, SamplingConfig, ScheduleConfig
 from glass_ml.structures.state import Structures, concatenate

@@ -28,7 +28,7 @@ from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.prior import Prior
 from glass_ml.sampling.guidance import make_guidance
 from glass_ml.sampling.run import sample_batch
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.sampler import noise_levels
 from glass_ml.settings.prior import NetworkConfig
 from glass_ml.settings.sampling import SamplingConfig, ScheduleConfig
 

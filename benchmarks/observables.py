@@ -48,8 +48,7 @@ from glass_ml.observables.linear import PairObservable
 from glass_ml.observables.scattering import ScatteringSettings
 from glass_ml.observables.scattering_table import find_table, load_table
 from glass_ml.structures.neighbours import neighbour_pairs
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 from glass_ml.structures.state import Structures
 
 Model = Callable[[Structures], Tensor]

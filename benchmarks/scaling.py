@@ -31,13 +31,11 @@ from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.sampling.constraints import MinimumDistance
 from glass_ml.sampling.guidance import make_guidance
-from glass_ml.sampling.loop import sample
 from glass_ml.sampling.run import sample_batch
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.sampler import noise_levels, sample
 from glass_ml.settings.recipe import system_config
 from glass_ml.settings.sampling import SamplingConfig
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 from glass_ml.structures.state import Structures
 
 SIZES = (216, 1000, 4096, 10_000, 100_000)

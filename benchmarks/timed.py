@@ -21,8 +21,7 @@ from ase import Atoms
 
 from glass_ml.priors.dataset import StructureFile, write_structure_file
 from glass_ml.structures.io import to_atoms
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 from glass_ml.structures.state import Structures
 
 DENSITY = 0.05  # atoms/Å^3, amorphous silicon

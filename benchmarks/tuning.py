@@ -30,7 +30,7 @@ from glass_ml.errors import InputError
 from glass_ml.files import write_json
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.sampling.run import sample_prior
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.sampler import noise_levels
 from glass_ml.settings.overrides import with_settings
 from glass_ml.settings.recipe import system_config
 from glass_ml.settings.sampling import SamplingConfig

@@ -156,7 +156,7 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
     loaded = re.compile(r"<(?:script|img|iframe|source)[^>]+src=.?https?:|<link[^>]+href=.?https?:|url\(.?https?:")
     assert not [page.name for page in pages if loaded.search(page.read_text(encoding="utf-8"))]
     assert not [sheet for sheet in tmp_path.rglob("*.css") if loaded.search(sheet.read_text(encoding="utf-8"))]
-    assert "glass_ml.sampling.loop" in (tmp_path / "api" / "sampling.html").read_text(encoding="utf-8")
+    assert "glass_ml.sampling.sampler" in (tmp_path / "api" / "sampling.html").read_text(encoding="utf-8")
 
 
 def edit(file: Path, *changes: tuple[str, str]) -> None:

@@ -12,8 +12,7 @@ from glass_ml.provenance.data import content_md5
 from glass_ml.provenance.lineage import Lineage
 from glass_ml.stages.originality import originality, training_structures
 from glass_ml.structures.io import from_atoms, to_atoms, write_frames
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 from glass_ml.tracking.evaluations import evidence
 
 

@@ -18,12 +18,11 @@ from baselines.relaxation import CONVERGED, relaxed
 from baselines.rmc import Problem, ReverseMonteCarlo
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.priors.checkpoint import load_prior
-from glass_ml.sampling.protocols import Denoiser
+from glass_ml.sampling.guidance import Denoiser
 from glass_ml.sampling.run import batches_of, invert_target, sample_prior
 from glass_ml.settings.recipe import system_config
 from glass_ml.settings.sampling import SamplingConfig
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 from glass_ml.structures.state import Structures, concatenate
 
 CALLS = 180

@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from glass_ml.sampling.protocols import Denoiser, Likelihood
+from glass_ml.sampling.guidance import Denoiser, Likelihood
 from glass_ml.structures.state import Structures
 
 SIGMA_MAX = 0.8

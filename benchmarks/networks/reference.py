@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from glass_ml.priors.datamodule import Noisy
-from glass_ml.priors.noise import c_out
+from glass_ml.priors.prior import c_out
 from glass_ml.structures.neighbours import Pairs, neighbour_pairs
 from glass_ml.structures.state import Structures
 
@@ -34,7 +34,7 @@ class NoiseLevel(nn.Module):
 
 
 class ReferenceDenoiser(nn.Module):
-    """A network as a denoiser that the loss and the sampler take (`glass_ml.sampling.protocols.Denoiser`).
+    """A network as a denoiser that the loss and the sampler take (`glass_ml.sampling.guidance.Denoiser`).
 
     Args:
         network: `forward(vectors, i, j, species, system, log_sigma)`, as that of `AngularNetwork`, gives

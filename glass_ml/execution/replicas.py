@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from glass_ml.files import atomic_path
 from glass_ml.sampling.run import Report, batches_of, sample_batch
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.sampler import noise_levels
 from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.structures.state import Structures, concatenate
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from glass_ml.priors.dataset import StructureFile
-from glass_ml.priors.noise import sample_sigma
+from glass_ml.priors.prior import sample_sigma
 from glass_ml.settings.prior import NoiseConfig
 from glass_ml.structures.random import generator
 from glass_ml.structures.state import Structures, concatenate

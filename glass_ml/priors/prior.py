@@ -1,4 +1,13 @@
-"""The prior as a denoiser: structures and a noise level in, the expected clean structures out."""
+"""The prior as a denoiser: structures and a noise level in, the expected clean structures out.
+
+Noise is isotropic Gaussian with standard deviation sigma (Å) per coordinate. Positions live on a torus, so the skip
+connection is the identity (Karras et al. 2022, arXiv:2206.00364, with c_skip = 1):
+
+    D(x; sigma) = x + c_out(sigma) F(x; sigma),    c_out = sigma / sqrt(1 + (sigma / sigma_data)^2).
+
+At small sigma the network predicts the noise; at large sigma it predicts a displacement of the size sigma_data,
+beyond which a periodic structure of indistinguishable atoms cannot tell where an atom came from.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +20,25 @@ from torch import Tensor, nn
 
 from glass_ml.errors import InputError
 from glass_ml.priors.network import AngularNetwork
-from glass_ml.priors.noise import c_out
-from glass_ml.settings.prior import NetworkConfig
+from glass_ml.settings.prior import NetworkConfig, NoiseConfig
 from glass_ml.structures.neighbours import Pairs, neighbour_pairs
 from glass_ml.structures.state import Structures
+
+SIGMA_DATA = 0.5
+"""Å; about a fifth of a bond, the largest displacement that can be recovered."""
+
+
+def sample_sigma(n: int, config: NoiseConfig, generator: torch.Generator) -> Tensor:
+    """Draw n noise levels (Å) from the training distribution."""
+    low = torch.tensor([config.sigma_min, config.core_min]).log()
+    high = torch.tensor([config.sigma_max, config.core_max]).log()
+    core = (torch.rand(n, generator=generator) < config.core_share).long()
+    return (low[core] + (high - low)[core] * torch.rand(n, generator=generator)).exp()
+
+
+def c_out(sigma: Tensor) -> Tensor:
+    """Scale of the network's output (Å) at noise level sigma (Å)."""
+    return sigma / (1 + (sigma / SIGMA_DATA) ** 2).sqrt()
 
 
 class Prior(nn.Module):

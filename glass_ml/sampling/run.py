@@ -11,13 +11,10 @@ from glass_ml.errors import InputError
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import Target
 from glass_ml.sampling.constraints import MinimumDistance
-from glass_ml.sampling.guidance import make_guidance
-from glass_ml.sampling.loop import Progress, sample
-from glass_ml.sampling.protocols import Denoiser
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.guidance import Denoiser, make_guidance
+from glass_ml.sampling.sampler import Progress, noise_levels, sample
 from glass_ml.settings.sampling import SamplingConfig
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 from glass_ml.structures.state import Structures, concatenate
 
 REPORT_EVERY = 20  # noise levels between two messages of a replica

@@ -22,7 +22,7 @@ from glass_ml.observables.surrogate_files import WEIGHTS
 from glass_ml.provenance.lineage import load_lineage, stamp, write_lineage
 from glass_ml.provenance.project import worktree
 from glass_ml.sampling.constraints import MinimumDistance, too_close
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.sampler import noise_levels
 from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.originality import originality
 from glass_ml.stages.plan import Plan

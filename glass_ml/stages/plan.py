@@ -23,12 +23,11 @@ from glass_ml.provenance.lineage import Lineage, canonical_json, make_lineage, m
 from glass_ml.provenance.models import Measured
 from glass_ml.provenance.project import worktree
 from glass_ml.sampling.run import batches_of
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.sampler import noise_levels
 from glass_ml.settings.recipe import PARAMS, InversionConfig, system_config
 from glass_ml.settings.resolution import Resolved, described, sampling_settings
 from glass_ml.settings.sampling import SamplingConfig
-from glass_ml.structures.packing import atom_counts, random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import atom_counts, generator, random_packing
 from glass_ml.tracking.registry import resolve_model
 
 

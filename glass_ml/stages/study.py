@@ -28,7 +28,7 @@ from glass_ml.measurements.target import Target, load_target
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.provenance.lineage import canonical_json, make_lineage, stamp
 from glass_ml.provenance.project import code_identity
-from glass_ml.sampling.protocols import Denoiser
+from glass_ml.sampling.guidance import Denoiser
 from glass_ml.settings.recipe import StudyConfig, system_config
 from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.stages.plan import measurement_entries

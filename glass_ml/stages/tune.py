@@ -18,7 +18,7 @@ from glass_ml.priors.dataset import StructureFile
 from glass_ml.provenance.data import data_identity
 from glass_ml.provenance.lineage import canonical_json
 from glass_ml.provenance.project import PACKAGE, code_sha256
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.sampler import noise_levels
 from glass_ml.settings.overrides import dotted, value_of, with_settings
 from glass_ml.settings.recipe import MATERIALS, StudyConfig, SystemConfig, system_config
 from glass_ml.settings.tuning import Finals, TuningConfig, TuningTarget

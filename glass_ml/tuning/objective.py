@@ -18,12 +18,11 @@ from glass_ml.errors import InputError
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.priors.checkpoint import load_prior
 from glass_ml.sampling.run import batches_of, sample_prior
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.sampler import noise_levels
 from glass_ml.settings.overrides import with_settings
 from glass_ml.settings.sampling import SamplingConfig
 from glass_ml.settings.tuning import Limits, Pruning
-from glass_ml.structures.packing import atom_counts, random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import atom_counts, generator, random_packing
 from glass_ml.tuning.score import Finished, Item, beaten_by, score, total
 from glass_ml.tuning.trials import is_default
 

@@ -17,8 +17,7 @@ from glass_ml.analysis.surroundings import CUTOFF, DEGREE, RADII, WIDTH, descrip
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.structures.io import from_atoms, read_frames, to_atoms, write_frames
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 
 DATA = Path(__file__).parents[2] / "data"
 

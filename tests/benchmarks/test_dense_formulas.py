@@ -6,8 +6,7 @@ import torch
 
 from glass_ml.observables.kinds import make_observable
 from glass_ml.observables.scattering_table import find_table, load_table
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 from glass_ml.structures.state import Structures
 
 TABLE = find_table("Si K", ("Si", "O"))

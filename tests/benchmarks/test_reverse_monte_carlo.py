@@ -10,8 +10,7 @@ from baselines.rmc import Problem, ReverseMonteCarlo
 
 from glass_ml.observables.kinds import make_observable
 from glass_ml.structures.neighbours import neighbour_pairs
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 from glass_ml.structures.state import Structures
 
 GRID = torch.arange(20, 101, dtype=torch.float64) * 0.05

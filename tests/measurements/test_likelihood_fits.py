@@ -7,10 +7,10 @@ from model_silicon import disordered_silicon
 from scipy.optimize import lsq_linear
 
 from glass_ml.errors import InputError
+from glass_ml.measurements.channels import extrapolate_low_q, through_window
 from glass_ml.measurements.comparison import r_factor, solve_scale_offset
 from glass_ml.measurements.likelihood import build_likelihood
 from glass_ml.measurements.target import load_target
-from glass_ml.measurements.window import extrapolate_low_q, through_window
 from glass_ml.observables.base import Instrument
 from glass_ml.observables.kinds import make_observable
 from glass_ml.observables.scattering import Scattering, real_space_window

@@ -8,8 +8,7 @@ import torch
 from scipy.special import eval_legendre
 
 from glass_ml.errors import InputError
-from glass_ml.priors.noise import SIGMA_DATA, c_out, sample_sigma
-from glass_ml.priors.prior import Prior
+from glass_ml.priors.prior import SIGMA_DATA, Prior, c_out, sample_sigma
 from glass_ml.settings.prior import NetworkConfig, NoiseConfig
 from glass_ml.structures.harmonics import DEGREES, spherical_harmonics
 from glass_ml.structures.neighbours import neighbour_pairs

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from glass_ml.sampling.constraints import MinimumDistance, too_close
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 from glass_ml.structures.state import Structures, concatenate
 
 LIMITS = {(14, 14): 2.2, (8, 14): 1.5, (8, 8): 2.3}

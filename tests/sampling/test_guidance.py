@@ -9,8 +9,7 @@ from gaussian_prior import CENTRE, GaussianPrior, LinearMeasurement, example, st
 from glass_ml.errors import InputError
 from glass_ml.sampling.constraints import no_constraint
 from glass_ml.sampling.guidance import Decoupled, PosteriorScore, Unguided, make_guidance
-from glass_ml.sampling.loop import replica_noise, sample
-from glass_ml.sampling.schedules import karras_grid
+from glass_ml.sampling.sampler import karras_grid, replica_noise, sample
 from glass_ml.settings.sampling import GuidanceConfig, SamplingConfig, StepConfig, Temperature
 from glass_ml.structures.state import Structures
 

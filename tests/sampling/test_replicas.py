@@ -22,8 +22,7 @@ from glass_ml.sampling.run import batches_of, invert_target, sample_batch, sampl
 from glass_ml.settings.prior import NetworkConfig
 from glass_ml.settings.sampling import GuidanceConfig, SamplingConfig, ScheduleConfig, Temperature
 from glass_ml.structures.neighbours import neighbour_pairs
-from glass_ml.structures.packing import random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import generator, random_packing
 
 N_ATOMS = 24
 CONFIG = SamplingConfig(

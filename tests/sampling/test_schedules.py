@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from glass_ml.errors import InputError
-from glass_ml.sampling.schedules import karras_grid, noise_levels
+from glass_ml.sampling.sampler import karras_grid, noise_levels
 from glass_ml.settings.sampling import ScheduleConfig
 
 

@@ -9,9 +9,15 @@ from gaussian_prior import CENTRE, GaussianPrior, streams, structures_at
 
 from glass_ml.sampling.constraints import no_constraint
 from glass_ml.sampling.guidance import Unguided
-from glass_ml.sampling.loop import replica_noise, sample
-from glass_ml.sampling.schedules import karras_grid, noise_levels
-from glass_ml.sampling.steps import multistep, renoise, stochastic_step
+from glass_ml.sampling.sampler import (
+    karras_grid,
+    multistep,
+    noise_levels,
+    renoise,
+    replica_noise,
+    sample,
+    stochastic_step,
+)
 from glass_ml.settings.sampling import ScheduleConfig, StepConfig, Temperature
 
 WIDTH, HIGH, LOW = 0.3, 2.0, 0.05

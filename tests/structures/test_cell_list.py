@@ -7,8 +7,7 @@ import vesin
 
 from glass_ml.structures import cell_list as module
 from glass_ml.structures import neighbours
-from glass_ml.structures.cell_list import cell_list
-from glass_ml.structures.neighbours import neighbour_pairs
+from glass_ml.structures.neighbours import cell_list, neighbour_pairs
 from glass_ml.structures.state import Structures, concatenate
 
 CELLS = {

@@ -8,8 +8,7 @@ from ase.build import bulk
 from glass_ml import units
 from glass_ml.errors import InputError
 from glass_ml.structures.neighbours import neighbour_pairs
-from glass_ml.structures.packing import atom_counts, random_packing
-from glass_ml.structures.random import generator
+from glass_ml.structures.random import atom_counts, generator, random_packing
 
 
 def test_counts_of_a_composition():

@@ -10,7 +10,7 @@ from small_sweep import TUNING, write_recipe
 
 from glass_ml.cli.main import main
 from glass_ml.errors import InputError
-from glass_ml.sampling.schedules import noise_levels
+from glass_ml.sampling.sampler import noise_levels
 from glass_ml.settings.overrides import leaves, with_settings
 from glass_ml.settings.sampling import SamplingConfig, ScheduleConfig
 from glass_ml.settings.tuning import Axis
