@@ -46,8 +46,8 @@ def through_window(
 ) -> np.ndarray:
     """f(Q) (which tends to zero at high Q: S - 1, or Keen's F) as a cell of half width `limit` (Å) would show it.
 
-    A model in a cell knows g(r) only to half the cell, L. Data are brought to the same resolution: Q -> r over the whole
-    measured range, times the window, back to Q. Below the first point, S(Q) is continued by a parabola a + b Q^2.
+    A model in a cell knows g(r) only to half the cell, L. Data are brought to the same resolution: Q -> r over the
+    whole measured range, times the window, back to Q. Below the first point, S(Q) is continued by a parabola a + b Q^2.
 
     Args:
         q: measured Q, (m,), 1/Å, ascending.

@@ -67,7 +67,7 @@ def test_a_table_that_only_the_finals_use_makes_other_finals(sweep_project: Path
     assert after[0] == before[0] and after[1] != before[1]
 
 
-@pytest.mark.parametrize("file", ["stages/probes.py", "stages/study.py", "sampling/loop.py"])
+@pytest.mark.parametrize("file", ["stages/probes.py", "stages/study.py", "sampling/sampler.py"])
 def test_other_code_of_what_trials_are_judged_by_makes_another_sweep(
     sweep_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
