@@ -293,8 +293,14 @@ def target_stub(
     ]
     if spectrum.kind == "exafs":
         lines += [f"    k_weight: {k_weight:g}"] if k_weight else []
-        lines += ["    edge:                      # such as Si K", "    scale: [0.7, 1.0]          # S0^2"]
-        lines += ["    e0: [-10, 10]              # eV", "    # r_range: [1.2, 3.5]      # Fourier filter, Å"]
+        lines += [
+            "    edge:                      # such as Si K",
+            "    scale: [0.7, 1.0]          # amplitude factor S0²",
+        ]
+        lines += [
+            "    e0: [-10, 10]              # shift of the edge energy E0, eV",
+            "    # r_range: [1.2, 3.5]      # Fourier filter, Å",
+        ]
     if estimated:
         lines.append(f"    sigma: {float(spectrum.sigma[0]):.3g}  # scatter at the end of the range: check it")
     return "\n".join(lines) + "\n"

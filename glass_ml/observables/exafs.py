@@ -3,7 +3,8 @@
     chi(k) = 1/N_a sum_{i in a} sum_j |F_j(k, r)| / (k r^2) exp(-2r/lambda(k)) sin(2kr + phase_j(k, r))
 
 with F from a scattering table (`scattering_table`): amplitude, phases, mean free path and reduction factor of FEFF.
-The mean over the absorbers carries their thermal and static disorder; S0^2 is the scale of the measurement.
+The mean over the absorbers carries their thermal and static disorder; the amplitude factor
+S0² is the scale of the measurement.
 Source: Rehr and Albers, Rev. Mod. Phys. 72, 621 (2000), eq. 30.
 """
 
