@@ -1,4 +1,4 @@
-"""Stage `card`: a trained prior gets the card that it travels with: the recipe of its inversions, and its references."""
+"""Stage `card`: gives a trained prior the card that it travels with, with recipe and references."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from glass_ml.settings.resolution import sampling_settings
 
 
 def make_card(system: str) -> Path:
-    """Write `models/SYSTEM`: the weights of `trained/SYSTEM`, with what the project knows of the system.
-
-    That are its sampling settings, and the descriptors of the reference structures in `data/SYSTEM`, where there are
-    any.
+    """Write `models/SYSTEM`: the weights of `trained/SYSTEM`, with what the project knows of the system:
+    its sampling settings, and the descriptors of the reference structures in `data/SYSTEM`, where there are any.
 
     Raises:
         InputError: the prior has not been trained, or params.yaml does not describe the system.
