@@ -14,7 +14,7 @@ import glass_ml as gm
 ROOT = Path(__file__).parent.parent
 ATOMS, REPLICAS = (int(text) for text in (sys.argv[1:] or ("216", "2")))
 
-r, g = np.loadtxt(ROOT / "targets/a-Si/gr.dat", usecols=(0, 1), unpack=True)
+r, g = np.loadtxt(ROOT / "targets/a-Si/gr.csv", delimiter=",", unpack=True)
 target = gm.Target({"Si": 1}, "2.30 g/cm3", [gm.gr(r, g, sigma=0.02)])
 ensemble = gm.invert(target, prior=ROOT / "models/a-Si", n=REPLICAS, atoms=ATOMS)
 
