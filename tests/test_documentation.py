@@ -202,9 +202,11 @@ def test_the_solver_of_the_how_to_page_works_as_printed(copy):
     root, run = copy
     step, _, branch, test = blocks("solver.md", "python")
     sampling = root / "glass_ml" / "sampling"
-    edit(sampling / "steps.py", ("def multistep(", f"{step}\n\ndef multistep("))
-    edit(sampling / "loop.py", ("        else:\n            fresh", f"{branch}        else:\n            fresh"))
-    edit(sampling / "loop.py", ("import multistep", "import diffusion_step, multistep"))
+    edit(
+        sampling / "sampler.py",
+        ("def multistep(", f"{step}\n\ndef multistep("),
+        ("        else:\n            fresh", f"{branch}        else:\n            fresh"),
+    )
     edit(
         root / "glass_ml" / "settings" / "sampling.py",
         ('"multistep"] = "gibbs"', '"multistep", "diffusion"] = "gibbs"'),

@@ -11,7 +11,7 @@ import pytest
 import glass_ml
 
 ROOT = Path(glass_ml.__file__).parent
-BASE = ("errors", "files", "units", "config")
+BASE = ("errors", "files", "units", "config", "checkpoint")
 ABOVE = {
     "settings": (),
     "structures": ("settings",),
@@ -27,6 +27,7 @@ ABOVE = {
     "tracking": ("provenance", "priors", "surrogates"),
     "tuning": ("tracking", "execution"),
     "stages": ("tuning", "simulation"),
+    "api": ("stages",),
     "cli": ("stages",),
 }
 """Room -> those directly below it; whatever is below these is below it, too."""

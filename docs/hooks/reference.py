@@ -99,7 +99,11 @@ def commands() -> str:
     for name in COMMANDS:
         sys.argv = ["glass-ml", name]  # a command is declared where it is used
         parser = next(p for word, p in _actions(build_parser()) if word == name)
-        helps = "\n\n".join(p.format_help().strip() for p in (parser, *(p for _, p in _actions(parser))))
+        parsers = [parser]
+        for action in [word for word, _ in _actions(parser)]:
+            sys.argv = ["glass-ml", name, action]  # and an action, too
+            parsers += [p for word, p in _actions(dict(_actions(build_parser()))[name]) if word == action]
+        helps = "\n\n".join(p.format_help().strip() for p in parsers)
         text.append(f"### glass-ml {name}\n\n```text\n{helps}\n```\n")
     return "\n".join(text)
 

@@ -11,19 +11,15 @@ from glass_ml.errors import InputError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the actions and their options."""
-    from glass_ml.measurements.conventions import CONVENTIONS
-    from glass_ml.observables.kinds import kinds
-
     actions = parser.add_subparsers(dest="action", metavar="check | convert | reduce | list", required=True)
     check = actions.add_parser("check", help="what a file looks like, a plot, and a TARGET.yaml to start from")
     check.add_argument("file", type=Path)
-    check.add_argument("--kind", help=f"read it as this kind (default: the likeliest): {', '.join(kinds())}")
+    check.add_argument("--kind", help=f"read it as this kind (default: the likeliest){_listed('check')}")
     check.add_argument("--out", type=Path, help="the plot (default: <name>.png here); the TARGET.yaml goes beside it")
     check.add_argument("--k-weight", type=float, default=0.0, help="power of k that chi(k) carries (%(default)s)")
     convert = actions.add_parser("convert", help="the same data in another convention")
     convert.add_argument("file", type=Path)
-    conventions = "; ".join(f"{name}: {formula}" for name, formula in CONVENTIONS.items())
-    convert.add_argument("--from", dest="source", required=True, metavar="KIND", help=f"one of {conventions}")
+    convert.add_argument("--from", dest="source", required=True, metavar="KIND", help=f"convention{_listed('convert')}")
     convert.add_argument("--to", required=True, metavar="KIND", help="another of them")
     convert.add_argument("--out", type=Path, help="CSV file (default: print)")
     convert.add_argument("--grid", metavar="LOW:HIGH:STEP", help="x of the result, between r and Q")
@@ -67,6 +63,19 @@ def parse_composition(text: str | None) -> dict[str, float] | None:
         if symbol not in atomic_numbers or symbol == "X" or not 0 < composition[symbol] < float("inf"):
             raise InputError(f"'{part}' is not an element with a positive amount", "--composition", "write Si=1,O=2")
     return composition
+
+
+def _listed(action: str) -> str:
+    """What an action can be given, for its own help: nothing else waits until all kinds are loaded."""
+    if action not in sys.argv[2:3]:
+        return ""
+    if action == "check":
+        from glass_ml.observables.kinds import kinds
+
+        return ": " + ", ".join(kinds())
+    from glass_ml.measurements.conventions import CONVENTIONS
+
+    return ": " + "; ".join(f"{name}: {formula}" for name, formula in CONVENTIONS.items())
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,8 +22,7 @@ from ase.optimize import FIRE
 
 from glass_ml.config import reject_unknown
 from glass_ml.errors import InputError
-from glass_ml.simulation.recipe import AsePotential
-from glass_ml.simulation.simulator import THERMOSTAT_TIME
+from glass_ml.simulation.recipe import THERMOSTAT_TIME, AsePotential
 
 CALCULATORS = {"emt": "ase.calculators.emt:EMT", "lennard-jones": "ase.calculators.lj:LennardJones"}
 """Name -> where it is imported from, "module:name": every melt-quench is a process of its own and imports it anew."""

@@ -14,8 +14,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
 from glass_ml.errors import InputError
-from glass_ml.simulation.recipe import LammpsPotential
-from glass_ml.simulation.simulator import THERMOSTAT_TIME
+from glass_ml.simulation.recipe import THERMOSTAT_TIME, LammpsPotential
 
 
 def require_lammps() -> None:

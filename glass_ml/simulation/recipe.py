@@ -17,6 +17,9 @@ from glass_ml import units
 from glass_ml.config import build
 from glass_ml.errors import InputError
 
+THERMOSTAT_TIME = 0.1
+"""ps, relaxation time of the thermostats of all simulators."""
+
 GOLDEN_RATIO = 0.6180339887498949
 
 

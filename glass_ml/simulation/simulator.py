@@ -12,9 +12,6 @@ from ase import Atoms
 
 from glass_ml.simulation.recipe import LammpsPotential, Potential
 
-THERMOSTAT_TIME = 0.1
-"""ps, relaxation time of the thermostat."""
-
 
 class Simulator(Protocol):
     """One periodic cell under one potential, at constant volume."""

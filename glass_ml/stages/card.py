@@ -42,7 +42,7 @@ def references_of(system: str) -> dict[str, Any] | None:
     data, config = Path("data") / system, system_config(system)
     potentials = {file: _potential(file) for file in sorted(data.glob("reference-*.extxyz"))}
     wanted = potentials.get(data / config.target.reference)
-    if files := [file for file, potential in potentials.items() if potential == wanted]:
+    if files := [file for file, potential in potentials.items() if wanted in (None, potential)]:
         return reference_record(files)
     if not (data / "train.extxyz").is_file():
         return None

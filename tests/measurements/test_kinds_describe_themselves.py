@@ -136,7 +136,7 @@ def test_a_kind_in_one_file_is_in_the_report(offset_kind, tmp_path, silicon):
     write_json(folder / "metrics.json", {"n_structures": 2, "measurements": measured, "structure": described})
     write_json(folder / "lineage.json", {"system": "a-Si", "seed": 0, "params": json.dumps({})})
     (folder / "target.yaml").write_text("system: a-Si\n")
-    page = write_report(folder).read_text(encoding="utf-8")
+    page = write_report(folder)[0].read_text(encoding="utf-8")
     assert "shifted: Offset g(r)" in page and "g(r − s)" in page
 
 

@@ -17,7 +17,7 @@ from glass_ml.measurements.measurement import make_measurement
 from glass_ml.measurements.target import Target, load_target, write_target
 from glass_ml.observables.kinds import kinds
 from glass_ml.observables.surrogate_files import save_surrogate
-from glass_ml.stages.outputs import measurement_entries
+from glass_ml.stages.plan import measurement_entries
 from glass_ml.structures.io import from_atoms
 
 SILICA = ({"Si": 1, "O": 2}, "2.20 g/cm3")
@@ -215,6 +215,6 @@ def test_each_file_is_read_and_hashed_once(tmp_path, write_target, silica, monke
     monkeypatch.setattr(sys.modules[__name__], "WATCHING", False)
     for name in ("data.csv", "chi.dat", "target.yaml"):
         assert OPENED.count(str(tmp_path / name)) == 1, name
-    assert [Path(e["file"]).name for e in entries] == ["data.csv", "chi.dat", "Si-K_O-Si.safetensors"]
-    assert [e["sha256"] for e in entries[:2]] == [sha256_file(tmp_path / n) for n in ("data.csv", "chi.dat")]
-    assert entries[2]["sha256"] == sha256_file(target.measurements[1].settings.table)
+    assert [Path(e.file).name for e in entries] == ["data.csv", "chi.dat", "Si-K_O-Si.safetensors"]
+    assert [e.sha256 for e in entries[:2]] == [sha256_file(tmp_path / n) for n in ("data.csv", "chi.dat")]
+    assert entries[2].sha256 == sha256_file(target.measurements[1].settings.table)

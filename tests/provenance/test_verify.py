@@ -218,7 +218,7 @@ def test_trace_prints_for_people(inversion, project, capsys):
     assert main(["trace", str(inversion / "structures.extxyz")]) == 0
     text = capsys.readouterr().out
     assert text.rstrip().endswith("all verified") and "seed 1" not in text.splitlines()[0]
-    assert "structure       ok            3 of 3 as made" in text
+    assert "structure       ok  3 of 3 as made" in text
     flip(project / "models" / "a-Si" / "model.safetensors")
     assert main(["trace", str(inversion / "structures.extxyz")]) == 1
     text = capsys.readouterr().out

@@ -81,7 +81,7 @@ def test_a_material_more_is_one_file_and_one_name(tmp_path):
     with Repo.init(str(tmp_path), no_scm=True) as repo:
         stages = {stage.name: stage for stage in repo.index.stages}
     systems, surrogates = ("a-Si", "a-SiO2", "new"), ("aC-xanes",)
-    of_systems = ("prepare", "train", "register", "target", "tune", "invert", "study")
+    of_systems = ("prepare", "train", "card", "register", "target", "tune", "invert", "study")
     expected = {f"{stage}@{system}" for stage in of_systems for system in systems}
     assert set(stages) == expected | {f"{s}@{name}" for s in ("train-xanes", "register-xanes") for name in surrogates}
     for name, stage in stages.items():

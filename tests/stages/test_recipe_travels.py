@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import read, write
-from small_project import git, write_small_prior
+from small_project import git, write_material, write_small_prior
 
 from glass_ml.analysis.references import References
 from glass_ml.cli.main import main
@@ -20,12 +20,10 @@ from glass_ml.settings.resolution import sampling_settings
 from glass_ml.settings.sampling import SamplingConfig, ScheduleConfig
 from glass_ml.stages.card import make_card
 
-PARAMS = """\
-systems:
-  a-Si:
-    target: {reference: none.extxyz}
-    sampling: {schedule: {steps: 9, sigma_max: 1.2, rho: 2.0}, guidance: {iterations: 1}}
-    tuning: {winner: tuned/a-Si.yaml, space: {}, targets: {}}
+RECIPE = """\
+target: {reference: none.extxyz}
+sampling: {schedule: {steps: 9, sigma_max: 1.2, rho: 2.0}, guidance: {iterations: 1}}
+tuning: {winner: tuned/a-Si.yaml, space: {}, targets: {}}
 """
 TUNED = "system: a-Si\nsettings: {step: {kept: -0.3}, schedule: {steps: 7}}\n"
 ATOMS, SEED = 24, 5
@@ -39,7 +37,7 @@ def recipe(project: Path) -> Path:
     card = json.loads((project / "trained/a-Si/model.json").read_text())
     del card["sampling"]
     (project / "trained/a-Si/model.json").write_text(json.dumps({**card, "format_version": 2}))
-    (project / "params.yaml").write_text(PARAMS)
+    write_material(project, RECIPE)
     (project / "tuned").mkdir()
     (project / "tuned" / "a-Si.yaml").write_text(TUNED)
     shutil.rmtree(project / "models")
@@ -110,9 +108,9 @@ def test_every_way_in_gives_the_same_structures(recipe, tmp_path, monkeypatch, c
     assert (lineage.params, lineage.target_sha256, lineage.model_sha256) == (
         kept.params, kept.target_sha256, kept.model_sha256
     )  # fmt: skip
-    named = {m["file"]: m["sha256"] for m in json.loads(lineage.measurements)}
+    named = {m.file: m.sha256 for m in lineage.measurements}
     assert set(named) == {"gr.csv", "sq.csv"}
-    assert set(named.values()) == {m["sha256"] for m in json.loads(kept.measurements)}
+    assert set(named.values()) == {m.sha256 for m in kept.measurements}
 
     archive = export_model("glass-a-Si", 1, tmp_path / "prior.glass", store).path
     bare, other = tmp_path / "bare", tmp_path / "other"
@@ -125,7 +123,7 @@ def test_every_way_in_gives_the_same_structures(recipe, tmp_path, monkeypatch, c
 
     shutil.copytree(recipe / "targets", other / "targets")
     (other / "dvc.yaml").write_text("stages: {}\n")
-    (other / "params.yaml").write_text("systems: {b-Si: {target: {reference: none.extxyz}}}\n")
+    (other / "params.yaml").write_text("systems: [b-Si]\n")
     git(other, "init", "-q")
     monkeypatch.chdir(other)
     uri = import_model(archive, open_store()).uri

@@ -53,7 +53,7 @@ def test_one_frame_from_elsewhere_by_the_recorded_commit(inverted, tmp_path, cap
     write_frames(tmp_path / "paper.extxyz", read_frames("out/structures.extxyz")[1:2])
     commit = git_head(inverted)
     write_material(inverted, RECIPE.replace("0.3", "0.9"))
-    (inverted / "glass_ml" / "sampling" / "steps.py").write_text("raise RuntimeError('the code of today')\n")
+    (inverted / "glass_ml" / "sampling" / "sampler.py").write_text("raise RuntimeError('the code of today')\n")
     git(inverted, "commit", "-q", "-a", "-m", "other code")
     status, document = reproduced(capfd, str(tmp_path / "paper.extxyz"))
     assert status == 0 and document["identical"]

@@ -89,10 +89,10 @@ def test_scattering_tables_are_those_of_the_package_or_of_the_request(folder, tm
     for known in (name, table_name("Si K", ["Ge", "Si"])):
         (own / known).write_bytes(b"of the server")
     found = read_request(folder, target(EXAFS % ""), json.dumps({"chi.csv": CHI}))
-    assert Path(found.measurements[0].table).read_bytes() == (SHIPPED / name).read_bytes()
+    assert Path(found.measurements[0].settings.table).read_bytes() == (SHIPPED / name).read_bytes()
     sent = {"chi.csv": CHI, "mine.safetensors": {"base64": base64.b64encode((SHIPPED / name).read_bytes()).decode()}}
     found = read_request(folder, target(EXAFS % ", table: mine.safetensors"), json.dumps(sent))
-    assert Path(found.measurements[0].table) == folder / "mine.safetensors"
+    assert Path(found.measurements[0].settings.table) == folder / "mine.safetensors"
     germanium = target(EXAFS % "").replace("{Si: 1}", "{Si: 1, Ge: 1}")
     with pytest.raises(Refused, match="no scattering table for it came with the request"), answering(folder):
         read_request(folder, germanium, json.dumps({"chi.csv": CHI}))

@@ -239,7 +239,7 @@ def test_served_model_samples(store, registered, project, monkeypatch):
     stamped = read_stamp(read(project / "served.extxyz"))
     assert (stamped.replica, stamped.lineage.seed) == (1, 5)
     assert stamped.lineage.model_sha256 == model_sha256("models/a-Si")
-    assert json.loads(stamped.lineage.params)["sampling"] == as_mapping(recipe)
+    assert stamped.lineage.params["sampling"] == as_mapping(recipe)
     target = "system: a-Si\ncomposition: {Si: 1}\ndensity: 0.05\n"
     target += "measurements:\n  - {file: g.csv, kind: gr, sigma: 0.01}\n"
     spectrum = "".join(f"{0.1 * k:.1f},{1.0}\n" for k in range(1, 60))
