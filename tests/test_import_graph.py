@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import networkx as nx
@@ -107,3 +108,28 @@ def test_provenance_needs_no_mlflow():
         if room_of(name) == "provenance":
             assert "tracking" not in {room_of(module) for module in imported(MODULES[name])}
             assert "mlflow" not in {module.split(".")[0] for module in imported(MODULES[name])}
+
+
+MOST_CROSSED = 46
+"""Files that the walk from a target's file to its structures may cross, lineage and settings included."""
+
+
+def test_the_walk_of_an_inversion_stays_short(project):
+    """Which files of the package take part is seen by what is called, not by what is imported."""
+    glass_ml.invert, glass_ml.kinds()  # what is loaded once is no part of the walk
+    crossed: set[str] = set()
+
+    def note(frame, event, _):
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(f"{ROOT}/") and not code.co_name.startswith("<"):
+            crossed.add(Path(code.co_filename).relative_to(ROOT).as_posix())
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        target = glass_ml.load_target("targets/a-Si/target.yaml")
+        glass_ml.invert(target, n=1, atoms=24, settings={"schedule.steps": 4}, progress=False)
+    finally:
+        sys.setprofile(before)
+    assert {"measurements/target.py", "sampling/sampler.py", "priors/network.py"} <= crossed
+    assert len(crossed) <= MOST_CROSSED, f"{len(crossed)} files: {', '.join(sorted(crossed))}"

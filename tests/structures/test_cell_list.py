@@ -5,7 +5,6 @@ import pytest
 import torch
 import vesin
 
-from glass_ml.structures import cell_list as module
 from glass_ml.structures import neighbours
 from glass_ml.structures.neighbours import cell_list, neighbour_pairs
 from glass_ml.structures.state import Structures, concatenate
@@ -70,7 +69,7 @@ def test_half_a_list_has_every_pair_once(name):
 def test_what_is_in_memory_at_a_time_changes_nothing(monkeypatch):
     cell, positions = torch.from_numpy(CELLS["sheared"]), atoms_in(CELLS["sheared"], 100)
     whole = cell_list(positions, cell, 4.0)
-    monkeypatch.setattr(module, "AT_ONCE", 1)
+    monkeypatch.setattr(neighbours, "AT_ONCE", 1)
     assert listed(*cell_list(positions, cell, 4.0)) == listed(*whole)
 
 
