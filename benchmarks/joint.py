@@ -3,8 +3,8 @@
     python benchmarks/joint.py                    # 40 minutes on one core
     python benchmarks/joint.py --system a-Si
 
-Hidden structures are measured by g(r), X-ray S(Q), neutron F(Q) (to 20 1/Å) and EXAFS (k 3-12 1/Å), with noise of 1 %
-of the range. They are inverted from single measurements and from several at once, with the same prior, seeds and calls.
+Reference structures are measured by g(r), X-ray S(Q), neutron F(Q) (to 20 1/Å) and EXAFS (k 3-12 1/Å), with noise of
+1 % of the range. They are inverted from single measurements and from several at once, with the same prior, seeds and calls.
 The cost is the processor time of a structure against that of the g(r) alone, median over structures.
 """
 
@@ -87,7 +87,7 @@ def main() -> None:
         rows.append(row)
         cells = "".join(f"{row[n][0]:>14.3f} ± {row[n][1]:.3f}" for n in SHOWN)
         print(f"{' + '.join(choice):<36}{cells}{cost:>8.2f}{row['core_seconds']:>8.1f}")
-    print(f"{'one hidden structure':<36}" + "".join(f"{least[n].mean():>14.3f}        " for n in SHOWN))
+    print(f"{'one reference structure':<36}" + "".join(f"{least[n].mean():>14.3f}        " for n in SHOWN))
     result = {
         "machine": machine(),
         "floor": {n: float(v.mean()) for n, v in least.items()},

@@ -2,16 +2,16 @@
 
     python benchmarks/realism.py [--system a-Si a-Si-1.89 a-Si-2.75 a-SiO2] [--methods posterior tempered] [--quick]
 
-Every method is given the same mean g(r) of hidden high-fidelity structures, their composition, density and number of
+Every method is given the same mean g(r) of high-fidelity reference structures, their composition, density and number of
 atoms, and is judged by what it was not given. It prints one table a target and writes benchmarks/results/realism.json
 and a picture a target of realism against misfit. Needs `pip install -e '.[simulate,benchmarks]'`.
 
 - g(r) RMSE: total g(r), 1 to 8 Å, smeared by 0.1 Å; the only column that is fitted.
-- angle RMSE: bond-angle distributions against the mean of the hidden structures, % per degree, over all triplets.
+- angle RMSE: bond-angle distributions against the mean of the reference structures, % per degree, over all triplets.
 - right: atoms with the right number of neighbours. EMD: earth mover's distance of the distributions.
 - diversity: mean distance between the structures of one seed: 0 for copies, about 1 for independent glasses.
 - calls: of the network, a structure. core-s: CPU seconds a structure, the simulation of its start included.
-- floor: one hidden structure against the mean of those of the other melt-quenches.
+- floor: one reference structure against the mean of those of the other melt-quenches.
 
 Mean and standard deviation over seeds and structures. Everything that was made is kept in --scratch, from which
 `--methods` takes the rows that it does not make anew.

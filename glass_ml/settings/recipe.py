@@ -67,7 +67,7 @@ class InversionConfig:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """The complementarity study: what hidden structures are measured by, and how large the inversions are.
+    """The complementarity study: what reference structures are measured by, and how large the inversions are.
 
     Attributes:
         reference: structure file in data/SYSTEM; by default that of the target.

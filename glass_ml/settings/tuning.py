@@ -27,7 +27,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class TuningTarget:
-    """Hidden structures that the trials of a sweep invert, and what is measured of them.
+    """Reference structures that the trials of a sweep invert, and what is measured of them.
 
     The probes are those of the system's `study` section: g(r), X-ray, neutron, EXAFS, angles.
 
@@ -35,7 +35,7 @@ class TuningTarget:
         reference: structure file in data/SYSTEM.
         fit: probes that are fitted.
         validate: probes that are held out; a trial is judged by these.
-        quenches: which of the file's melt-quenches are the hidden structures, from 0; empty: all.
+        quenches: which of the file's melt-quenches are the reference structures, from 0; empty: all.
     """
 
     reference: str
@@ -51,7 +51,7 @@ class Limits:
     Attributes:
         shortest: two atoms nearer than this factor of the shortest distance in the prior's training data are too close.
         too_close: such pairs per atom, at most.
-        defects: share of atoms with a wrong number of neighbours, above that of the hidden structures, at most.
+        defects: share of atoms with a wrong number of neighbours, above that of the reference structures, at most.
     """
 
     shortest: float = 0.95

@@ -70,8 +70,8 @@ class ServedSurrogate(PythonModel):
             structure = from_atoms(frames)
             with torch.no_grad():
                 values = self.xanes.forward(structure)[0].tolist()
-                doubts = self.xanes.uncertainty(structure)[0].tolist()
-            found += [(k, *point) for point in zip(self.xanes.grid.tolist(), values, doubts, strict=True)]
+                uncertainty = self.xanes.uncertainty(structure)[0].tolist()
+            found += [(k, *point) for point in zip(self.xanes.grid.tolist(), values, uncertainty, strict=True)]
         return pd.DataFrame(found, columns=["row", "energy", "intensity", "uncertainty"])
 
 

@@ -19,10 +19,10 @@ from glass_ml.tuning.finals import default_trial
 from glass_ml.tuning.objective import feasible
 from glass_ml.tuning.score import COMPARED
 
-RATIOS = {"held_out": "held-out misfit", "realism": "distance from the hidden structures"}
+RATIOS = {"held_out": "held-out misfit", "realism": "distance from the reference structures"}
 TITLES = {
     "held_out": "held-out misfit (R)",
-    "realism": "distance from the hidden structures\n(1: that of one of them)",
+    "realism": "distance from the reference structures\n(1: that of one of them)",
     "calls": "network calls a structure",
     "held_out_loss": "held-out loss",
 }

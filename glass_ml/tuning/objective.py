@@ -55,7 +55,7 @@ class SamplingObjective:
         """Values of `OBJECTIVES`; the numbers of each item are kept with the trial as soon as they are known.
 
         Raises:
-            TrialPruned: another trial is better beyond doubt, or the settings cannot be used.
+            TrialPruned: another trial is significantly better, or the settings cannot be used.
         """
         try:
             config = self.settings(trial.params)

@@ -164,7 +164,7 @@ def result_text(result: Mapping[str, Any]) -> str:
     if result["winner"] is None:
         lines.append("no trial keeps the limits: nothing was chosen")
     elif not result["settings"]:
-        lines.append("nothing is better beyond doubt than the default settings at their network calls: they stay")
+        lines.append("nothing is significantly better than the default settings at their network calls: they stay")
     else:
         lines += [f"  {key}: {value:.4g}" if isinstance(value, float) else f"  {key}: {value}"
                   for key, value in result["settings"].items()]  # fmt: skip
@@ -198,7 +198,7 @@ def sweep_note(result: Mapping[str, Any]) -> str:
     tuned = result["settings"]
     answer = f"Trial {result['winner']} is better than the default" if tuned else "Nothing is better than the default"
     if result["finals"]:
-        answer += ", measured on what no trial was chosen by" if tuned else " beyond doubt"
+        answer += ", measured on what no trial was chosen by" if tuned else " by a significant margin"
     heads = [f"{label} (trial {result[label]})" for label in chosen]
     lines = [f"**{answer}**; all numbers are better when small.", "", f"| | {' | '.join(heads)} |"]
     lines.append("|---" * (len(chosen) + 1) + "|")

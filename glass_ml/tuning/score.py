@@ -1,6 +1,6 @@
 """The numbers of an inversion, which say how good its structures are, and trials compared by them, item by item.
 
-A trial that is beaten beyond doubt on the inversions that both have made ends early.
+A trial that is beaten significantly on the inversions that both have made ends early.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Item:
         seed: of the inversion.
         target: what is fitted.
         judge: what is held out, free of noise.
-        hidden: the structures behind the data.
+        reference: the structures behind the data.
     """
 
     name: str
     seed: int
     target: Target
     judge: Target
-    hidden: Structures
+    reference: Structures
 
 
 def score(item: Item, structures: Structures, shortest: Sequence[Sequence[float]], limits: Limits) -> dict[str, float]:
@@ -52,10 +52,10 @@ def score(item: Item, structures: Structures, shortest: Sequence[Sequence[float]
 
     - `R NAME`: R-factor of a held-out measurement;
     - `held_out`: their geometric mean;
-    - `angle.rmse`, `coordination.emd`: distance from the hidden structures;
-    - `realism`: mean of the two, each in units of what one hidden structure differs by from the others;
+    - `angle.rmse`, `coordination.emd`: distance from the reference structures;
+    - `realism`: mean of the two, each in units of what one reference structure differs by from the others;
     - `too_close`: pairs per atom nearer than `limits.shortest` times the shortest distance;
-    - `defects`: share of atoms with another number of neighbours than most of their element in the hidden structures,
+    - `defects`: share of atoms with another number of neighbours than most of their element in the references,
       less the share that these have.
 
     Args:
@@ -68,9 +68,9 @@ def score(item: Item, structures: Structures, shortest: Sequence[Sequence[float]
         fits = build_likelihood(item.judge, structures).compare(structures).measurements
     numbers = {f"R {m.name}": float(m.r_factors.mean()) for m in fits}
     numbers["held_out"] = geometric_mean(list(numbers.values()))
-    hidden = Anatomy.of(item.hidden)
-    distances = compare(structures, hidden, rings=False)
-    apart = floor(hidden, rings=False) if item.hidden.n_systems > 1 else {}
+    reference = Anatomy.of(item.reference)
+    distances = compare(structures, reference, rings=False)
+    apart = floor(reference, rings=False) if item.reference.n_systems > 1 else {}
     shares = []
     for name in REALISM:
         numbers[name] = float(distances[name].mean())
@@ -78,19 +78,21 @@ def score(item: Item, structures: Structures, shortest: Sequence[Sequence[float]
     numbers["realism"] = float(np.mean(shares))
     closest = MinimumDistance({(int(a), int(b)): limits.shortest * r for a, b, r in shortest})
     numbers["too_close"] = float(too_close(structures, closest).sum()) / structures.n_atoms
-    numbers["defects"] = defects(structures, hidden)
+    numbers["defects"] = defects(structures, reference)
     return numbers
 
 
-def defects(structures: Structures, hidden: Anatomy) -> float:
-    """Share of atoms with a wrong number of neighbours, above that of the hidden structures."""
-    tables = [coordination_fractions(bonds) for bonds in (find_bonds(structures, hidden.bonds.cutoffs), hidden.bonds)]
+def defects(structures: Structures, reference: Anatomy) -> float:
+    """Share of atoms with a wrong number of neighbours, above that of the reference structures."""
+    tables = [
+        coordination_fractions(bonds) for bonds in (find_bonds(structures, reference.bonds.cutoffs), reference.bonds)
+    ]
     excess = []
     for z, right in tables[1].items():
         number = int(np.nanmean(right, axis=0).argmax())
         found = np.nanmean(tables[0][z], axis=0)
         share = float(found[number]) if number < len(found) else 0.0
-        atoms = float(np.mean(hidden.bonds.numbers == z))
+        atoms = float(np.mean(reference.bonds.numbers == z))
         excess.append(atoms * (float(np.nanmean(right, axis=0)[number]) - share))
     return float(np.sum(excess))
 
@@ -124,7 +126,7 @@ def beaten_by(
     """The number of a finished trial that makes it pointless to go on with this one; None where there is none.
 
     Such a trial has no more network calls, is better in held-out misfit and in realism, each on average and by the
-    margin, and beyond doubt: one-sided signed-rank test of the logarithms of the ratios, item by item, of both
+    margin, and significantly so: one-sided signed-rank test of the logarithms of the ratios, item by item, of both
     (Wilcoxon, doi:10.2307/3001968). A trial that is better in one of them, or cheaper, may be a compromise worth
     having.
     """

@@ -9,7 +9,7 @@ from small_sweep import write_hidden, write_recipe
 
 @pytest.fixture
 def sweep_project(project: Path) -> Path:
-    """A project with hidden structures and a recipe of a sweep."""
+    """A project with reference structures and a recipe of a sweep."""
     shutil.copytree(project / "models" / "a-Si", project / "trained" / "a-Si")
     write_hidden(project)
     write_recipe(project)

@@ -101,7 +101,7 @@ def test_steps_that_explode_end_a_trial_and_other_errors_do_not(
     objective: SamplingObjective, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = optuna.create_study(directions=["minimize"] * 3)
-    hidden = objective.items[0].hidden[0]
+    hidden = objective.items[0].reference[0]
     monkeypatch.setattr("glass_ml.tuning.objective.sample_prior", lambda *_: hidden.at(hidden.positions * torch.nan))
     with pytest.raises(optuna.TrialPruned, match=r"g\(r\), seed 0: .*non-finite"):
         objective(study, study.ask())
@@ -113,16 +113,16 @@ def test_steps_that_explode_end_a_trial_and_other_errors_do_not(
 def test_the_hidden_structures_score_best(objective: SamplingObjective) -> None:
     item = objective.items[0]
     shortest = [[14, 14, 1.9]]
-    own = score(item, item.hidden, shortest, Limits())
-    shaken = item.hidden.at(
-        item.hidden.positions + 0.3 * torch.from_numpy(np.random.default_rng(0).normal(size=(256, 3)))
+    own = score(item, item.reference, shortest, Limits())
+    shaken = item.reference.at(
+        item.reference.positions + 0.3 * torch.from_numpy(np.random.default_rng(0).normal(size=(256, 3)))
     )
     other = score(item, shaken, shortest, Limits())
     assert set(own) >= {"R X-ray", "R EXAFS Si K", "held_out", "realism", "too_close", "defects"}
     assert own["held_out"] < 0.5 * other["held_out"] and own["realism"] < 0.2 * other["realism"]
     assert (
         own["too_close"] == 0 < other["too_close"]
-        and defects(item.hidden, Anatomy.of(item.hidden)) == 0 < other["defects"]
+        and defects(item.reference, Anatomy.of(item.reference)) == 0 < other["defects"]
     )
     assert other["held_out"] == pytest.approx(geometric_mean([v for k, v in other.items() if k.startswith("R ")]))
     assert total([own, other])["held_out"] == pytest.approx((own["held_out"] * other["held_out"]) ** 0.5)
@@ -132,7 +132,7 @@ def test_only_named_quenches_and_probes_are_seen(sweep_project: Path) -> None:
     config = system_config("a-Si")
     target = replace(config.tuning.targets["g(r)"], quenches=(1,))
     (item,) = make_items("a-Si", config.study, {"one": target}, (4,), Path("targets-of-sweep"), "here")
-    assert item.hidden.n_systems == 2 and item.seed == 4
+    assert item.reference.n_systems == 2 and item.seed == 4
     assert [(m.name, m.use) for m in item.target.measurements] == [("g(r)", "fit")]
     assert [(m.name, m.use) for m in item.judge.measurements] == [("X-ray", "validate"), ("EXAFS Si K", "validate")]
     assert TUNING.count("quenches") == 0

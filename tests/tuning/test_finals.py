@@ -60,7 +60,7 @@ def judged(*rows: dict, default: dict = DEFAULT, p: float = 0.1) -> int | None:
     ("candidates", "winner"),
     [
         ([row(3, list(0.09 * NOISE[2]), list(1.9 * NOISE[3]))], 3),
-        ([row(3, **SAME)], None),  # no better beyond doubt
+        ([row(3, **SAME)], None),  # not significantly better
         ([row(3, list(0.09 * NOISE[2]), list(2.0 * NOISE[1][::-1]))], 3),  # as realistic
         ([row(3, list(0.05 * NOISE[2]), list(2.1 * NOISE[3]))], None),  # it fits, but is less realistic
         ([row(3, list(0.11 * NOISE[2]), list(1.0 * NOISE[3]))], None),  # the other way round
