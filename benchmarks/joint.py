@@ -4,8 +4,8 @@
     python benchmarks/joint.py --system a-Si
 
 Reference structures are measured by g(r), X-ray S(Q), neutron F(Q) (to 20 1/Å) and EXAFS (k 3-12 1/Å), with noise of
-1 % of the range. They are inverted from single measurements and from several at once, with the same prior, seeds and calls.
-The cost is the processor time of a structure against that of the g(r) alone, median over structures.
+1 % of the range. They are inverted from single measurements and from several at once, with the same prior, seeds and
+calls. The cost is the processor time of a structure against that of the g(r) alone, median over structures.
 """
 
 from __future__ import annotations
