@@ -46,11 +46,6 @@ class MinimumDistance:
         return structures
 
 
-def no_constraint(structures: Structures) -> Structures:
-    """The structures as they are."""
-    return structures
-
-
 def too_close(structures: Structures, constraint: MinimumDistance) -> Tensor:
     """Number of pairs per system (S,) that are more than 0.01 Å closer than allowed."""
     pairs = neighbour_pairs(structures, max(constraint.largest, 1e-3), full=False)

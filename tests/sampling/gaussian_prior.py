@@ -91,3 +91,7 @@ def example(n: int = 2, points: int = 4, ensemble: bool = False) -> tuple[Gaussi
     matrix = torch.randn(points, 3 * n, generator=stream, dtype=torch.float64)
     data = torch.randn(points, generator=stream, dtype=torch.float64)
     return GaussianPrior(mean, 0.3), LinearMeasurement(matrix, data, 0.4, ensemble)
+
+
+def no_constraint(structures):
+    return structures

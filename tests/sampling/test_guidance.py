@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
-from gaussian_prior import CENTRE, GaussianPrior, LinearMeasurement, example, streams, structures_at
+from gaussian_prior import CENTRE, GaussianPrior, LinearMeasurement, example, no_constraint, streams, structures_at
 
 from glass_ml.errors import InputError
-from glass_ml.sampling.constraints import no_constraint
 from glass_ml.sampling.guidance import Decoupled, PosteriorScore, Unguided, make_guidance
 from glass_ml.sampling.sampler import karras_grid, replica_noise, sample
 from glass_ml.settings.sampling import GuidanceConfig, SamplingConfig, StepConfig, Temperature

@@ -5,9 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from gaussian_prior import CENTRE, GaussianPrior, streams, structures_at
+from gaussian_prior import CENTRE, GaussianPrior, no_constraint, streams, structures_at
 
-from glass_ml.sampling.constraints import no_constraint
 from glass_ml.sampling.guidance import Unguided
 from glass_ml.sampling.sampler import (
     karras_grid,
