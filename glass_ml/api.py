@@ -7,7 +7,7 @@ degrees. Whatever is given and cannot be used raises `InputError`, which says wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,8 +122,8 @@ class LoadedPrior:
         uri: how its structures name it.
     """
 
-    denoiser: Prior
-    card: Mapping[str, Any]
+    denoiser: Prior = field(repr=False)
+    card: Mapping[str, Any] = field(repr=False)
     folder: Path
     uri: str
 
@@ -134,10 +134,11 @@ class LoadedPrior:
 
 
 def load_prior(prior: str | Path) -> LoadedPrior:
-    """A prior by the name of its system in a project, by its folder, or by a registry's URI.
+    """A prior by the name of its system, by its folder, or by a registry's URI.
 
     Args:
-        prior: 'a-Si', a folder, `models:/glass-a-Si@production` or `models:/glass-a-Si/3`.
+        prior: 'a-Si', which is looked for in `models/` of the project around the current folder; a folder, anywhere; or
+            a version in the project's registry, `models:/glass-a-Si@production` or `models:/glass-a-Si/3`.
 
     Raises:
         InputError: there is none, or its files are damaged.
@@ -165,7 +166,8 @@ def invert(
 
     Args:
         target: what was measured, of which material.
-        prior: as `load_prior` takes it; by default that of the target's `system`.
+        prior: a loaded one; a system's name, a folder or a registry's URI, as `load_prior` takes them; by default that
+            of the target's `system`.
         n: replicas; `atoms` of each; `seed` of all random choices. By default as the project's recipe of the material
             says, else 4, 216 and 0.
         settings: of the sampler: all of them, or dotted keys with new values, such as {"schedule.steps": 200}. By
@@ -213,6 +215,10 @@ class Ensemble:
 
     def __len__(self) -> int:
         return self.structures.n_systems
+
+    def __repr__(self) -> str:
+        sizes = self.plan.sizes
+        return f"Ensemble({len(self)} x {sizes.n_atoms} atoms of {self.lineage.system}, seed {sizes.seed})"
 
     @property
     def lineage(self) -> Lineage:

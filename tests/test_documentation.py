@@ -209,7 +209,7 @@ def test_the_solver_of_the_how_to_page_works_as_printed(copy):
     )
     edit(
         root / "glass_ml" / "settings" / "sampling.py",
-        ('"multistep"] = "gibbs"', '"multistep", "diffusion"] = "gibbs"'),
+        ('"] = "gibbs"', '", "diffusion"] = "gibbs"'),
         ("    kept: float = -0.6\n", "    kept: float = -0.6\n    eta: float = 1.0\n"),
     )
     with (root / "tests" / "sampling" / "test_steps.py").open("a", encoding="utf-8") as file:

@@ -59,7 +59,7 @@ spread of the references is added to both, so that few or equal references conde
 - angle_width: relative difference of the standard deviation of its angles;
 - sharp: difference of the share of angles below 75 degrees;
 - rings: half the sum of absolute differences over ring sizes, relative to all rings of the references;
-- crystalline: by how much more of the atoms are in crystalline surroundings.
+- crystalline: difference of the share of atoms in crystalline surroundings.
 """
 
 
@@ -266,7 +266,7 @@ def distances(found: Described, reference: Described) -> list[Distance]:
                 result.append(Distance("bond_length", "Bond lengths are", text, abs(a / b - 1), std / b))
             case ["order", "crystalline"]:
                 text = f"{both(name, '.0%')} of the atoms"
-                result.append(Distance("crystalline", "Crystalline order is", text, max(a - b, 0.0), std))
+                result.append(Distance("crystalline", "Crystalline order is", text, abs(a - b), std))
     names, value, spread = _histogram(found, reference, "rings.")
     if total := sum(mean(reference, name) for name in names):
         text = f"{value / total:.0%} of the rings differ"

@@ -44,7 +44,8 @@ R_GOOD, R_FAIR = 0.10, 0.25
 of a-Si and a-SiO2 0.17 to 0.21, fast ones 0.23 to 0.37."""
 
 VALIDATION_FACTOR = 1.5
-"""A held-out measurement is predicted if its R is below this multiple of the worst fitted R (or below R_GOOD)."""
+"""A held-out measurement is predicted if its R is below this multiple of the worst fitted R (or below R_GOOD), and not
+above R_FAIR."""
 
 RADII_RATIO = 0.7
 """No two atoms come closer than this fraction of the sum of their covalent radii (N2 0.77, P=O 0.86, Si-O 0.92)."""
@@ -57,6 +58,9 @@ SHORTEST_RATIO = 0.92
 
 OUTSIDE_FAIR = 0.05
 """Share of environments beyond a surrogate's training data above which its spectra are extrapolations."""
+
+CRYSTALLINE_NOTED = 0.15
+"""Share of atoms in crystalline surroundings from which on the reference structures are hardly a glass."""
 
 REPLICAS_GOOD = 4
 """Replicas from which on a spread means something."""
@@ -263,6 +267,9 @@ def _judged_by(structure: Described, group: Group, references: References) -> St
         low, high = group.density
         theirs = f"{low:.4f}" if high - low < 1e-4 else f"{low:.4f}-{high:.4f}"
         text += f"; their density is {theirs} atoms/Å³, that of these structures {density:.4f}"
+    ordered = mean(group.descriptors, "order.crystalline") if "order.crystalline" in group.descriptors else 0.0
+    if ordered > CRYSTALLINE_NOTED:
+        text += f"; {ordered:.0%} of their atoms are in crystalline surroundings"
     return Statement("realism", "none", f"{text}. How real they are themselves is not judged.")
 
 
@@ -294,7 +301,7 @@ def _certainty(
             found.append(replace(_kept(name, float(measurements[name]["chi2_reduced"])), question="certainty"))
             continue
         r = float(measurements[name]["r_factor"])
-        limit = max(R_GOOD, VALIDATION_FACTOR * worst)
+        limit = min(max(R_GOOD, VALIDATION_FACTOR * worst), R_FAIR)
         level = _grade(r, limit, 2 * limit)
         words = {"good": "is predicted", "fair": "is predicted roughly", "poor": "is missed"}[level]
         beside = f", fitted {worst:.3f}" if spectra else ""

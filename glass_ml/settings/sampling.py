@@ -62,7 +62,7 @@ class StepConfig:
     Attributes:
         solver: "gibbs" draws clean and noisy structures by turns; "ancestral" takes mean clean structures and renews
             part of the noise; "multistep" is the deterministic second-order solver.
-        kept: share of the noise that "gibbs" and "ancestral" keep, -1 to 1; see `steps.stochastic_step`.
+        kept: share of the noise that "gibbs" and "ancestral" keep, -1 to 1; see `sampler.stochastic_step`.
     """
 
     solver: Literal["gibbs", "ancestral", "multistep"] = "gibbs"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from glass_ml.config import build, read_yaml
 from glass_ml.errors import InputError
-from glass_ml.settings.recipe import MATERIALS, material_names, reject_unknown_sections
+from glass_ml.settings.recipe import MATERIALS, SIMULATED, SystemConfig, material_names, reject_unknown_sections
 from glass_ml.simulation.recipe import PLAIN_NAME, Potential, Quench, Recipe, potential_from
 
 T = TypeVar("T")
@@ -37,6 +37,8 @@ def recipe_of(material: str | Path) -> Recipe:
     )
     made = {name: _potential(name, potentials, path) for name in potentials}
     quenches = tuple(_quench(name, batches, composition, made, path) for name in batches)
+    settings = {key: value for key, value in content.items() if key not in SIMULATED}
+    build(SystemConfig, {"target": {"reference": ""}} | settings, str(path), ": ")  # before hours of simulation
     try:
         return Recipe(path.stem, quenches)
     except InputError as error:

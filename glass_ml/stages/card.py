@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from glass_ml.priors.checkpoint import load_prior, read_card, save_prior
 from glass_ml.priors.dataset import is_held_out
 from glass_ml.settings.recipe import system_config
 from glass_ml.settings.resolution import sampling_settings
+from glass_ml.stages import run_stage
 from glass_ml.stages.evaluate import rounded
 from glass_ml.structures.io import iterate_frames
 
@@ -56,4 +56,4 @@ def _potential(file: Path) -> str:
 
 
 if __name__ == "__main__":
-    make_card(sys.argv[1])
+    run_stage(make_card)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from glass_ml.files import write_json
 from glass_ml.settings.recipe import system_config
+from glass_ml.stages import run_stage
 from glass_ml.stages.evaluate import evaluate
 from glass_ml.stages.invert import invert
 
@@ -28,4 +28,4 @@ def invert_held_out(system: str) -> None:
 
 
 if __name__ == "__main__":
-    invert_held_out(sys.argv[1])
+    run_stage(invert_held_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from glass_ml.priors.dataset import StructureFile, write_structure_file
 from glass_ml.provenance.data import data_identity
 from glass_ml.settings.prior import PrepareConfig
 from glass_ml.settings.recipe import MATERIALS, system_config
+from glass_ml.stages import run_stage
 from glass_ml.structures.io import iterate_frames
 
 PAUSE = 1.0  # s, between two looks at what the first process has prepared
@@ -74,4 +74,4 @@ def _chosen(source: Path, config: PrepareConfig) -> Iterator[Atoms]:
 
 
 if __name__ == "__main__":
-    prepare(sys.argv[1])
+    run_stage(prepare)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from glass_ml.files import write_json
+from glass_ml.stages import run_stage
 from glass_ml.tracking.registry import register_prior
 
 
@@ -16,4 +16,4 @@ def register(system: str) -> None:
 
 
 if __name__ == "__main__":
-    register(sys.argv[1])
+    run_stage(register)

@@ -31,6 +31,7 @@ from glass_ml.provenance.project import code_identity
 from glass_ml.sampling.guidance import Denoiser
 from glass_ml.settings.recipe import StudyConfig, system_config
 from glass_ml.settings.sampling import SamplingConfig
+from glass_ml.stages import run_stage
 from glass_ml.stages.plan import measurement_entries
 from glass_ml.stages.probes import (
     BROADENING,
@@ -252,4 +253,4 @@ def _write_results(folder: Path, result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    complementarity(sys.argv[1], progress=sys.stderr.isatty())
+    run_stage(lambda system: complementarity(system, progress=sys.stderr.isatty()))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
 
 from glass_ml.settings.recipe import system_config
+from glass_ml.stages import run_stage
 from glass_ml.stages.probes import (
     BROADENING,
     reference_structures,
@@ -43,4 +43,4 @@ def make_target(system: str) -> Path:
 
 
 if __name__ == "__main__":
-    make_target(sys.argv[1])
+    run_stage(make_target)

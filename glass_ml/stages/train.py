@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from glass_ml.priors.training import train_prior
 from glass_ml.provenance.data import DataIdentity
 from glass_ml.provenance.lineage import canonical_json
 from glass_ml.settings.recipe import system_config
+from glass_ml.stages import run_stage
 from glass_ml.tracking.registry import WEIGHTS_TAG
 from glass_ml.tracking.runs import start_run
 from glass_ml.tracking.store import open_store
@@ -72,4 +72,4 @@ def train(system: str, devices: Devices | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    train(sys.argv[1])
+    run_stage(train)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from glass_ml.files import sha256_text
 from glass_ml.provenance.data import data_identity
 from glass_ml.provenance.lineage import canonical_json
 from glass_ml.settings.recipe import surrogate_config
+from glass_ml.stages import run_stage
 from glass_ml.surrogates.dataset import read_spectra
 from glass_ml.surrogates.training import train_surrogate
 from glass_ml.tracking.registry import register_prior
@@ -68,4 +68,4 @@ def train_xanes(name: str, folder: Path | str | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    train_xanes(sys.argv[1])
+    run_stage(train_xanes)

@@ -22,6 +22,7 @@ from glass_ml.sampling.sampler import noise_levels
 from glass_ml.settings.overrides import dotted, value_of, with_settings
 from glass_ml.settings.recipe import MATERIALS, StudyConfig, SystemConfig, system_config
 from glass_ml.settings.tuning import Finals, TuningConfig, TuningTarget
+from glass_ml.stages import run_stage
 from glass_ml.stages.prepare import prepare
 from glass_ml.stages.probes import reference_structures
 from glass_ml.stages.study import Probe, make_probes
@@ -289,4 +290,4 @@ def _manifest(sweep: Sweep, system: str, name: str, storage: str | None) -> dict
 
 
 if __name__ == "__main__":
-    tune(sys.argv[1], progress=sys.stderr.isatty())
+    run_stage(lambda system: tune(system, progress=sys.stderr.isatty()))

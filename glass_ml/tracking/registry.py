@@ -296,9 +296,8 @@ def resolve_model(model: str | Path | None, system: str | None = None, store: St
     places = [root / "models" / text] if model is None else [Path(text), root / text, root / "models" / text]
     folder = next((p for p in places if (p / CARD).is_file()), None)
     if folder is None:
-        raise InputError(
-            f"no prior '{text}'", str(places[-1]), "run 'dvc pull' or 'glass-ml train', or see 'glass-ml models list'"
-        )
+        mend = "a name is found in its project, after 'dvc pull' or 'glass-ml train'; elsewhere give the folder"
+        raise InputError(f"no prior '{text}'", str(places[-1]), f"{mend}, or a URI of 'glass-ml models list'")
     folder = folder.resolve()
     uri = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
     return ResolvedModel(folder, model_sha256(folder), uri, NAME_PREFIX + _card_system(folder), None)
