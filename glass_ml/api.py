@@ -33,7 +33,7 @@ from glass_ml.priors.checkpoint import read_card
 from glass_ml.priors.prior import Prior
 from glass_ml.provenance.lineage import Lineage, read_lineage, stamp
 from glass_ml.settings.sampling import SamplingConfig
-from glass_ml.stages.outputs import check_copies, compare_with_target, inversion_metrics, write_inversion
+from glass_ml.stages.outputs import check_copies, compare_with_target, inversion_metrics, make_folder, write_inversion
 from glass_ml.stages.plan import Plan, plan
 from glass_ml.structures.io import from_atoms, read_frames, to_atoms
 from glass_ml.structures.state import Structures
@@ -180,12 +180,16 @@ def invert(
     Raises:
         InputError: anything that cannot be used, before anything is computed.
     """
+    if not isinstance(target, Target):
+        raise InputError(f"'{target}' is no target", "target", "make one by Target(...) or load_target(path)")
+    if type(processes) is not int or processes < 1:
+        raise InputError(f"'{processes}' processes", "processes", "give a whole number from 1")
     model = prior.folder if isinstance(prior, LoadedPrior) else prior
     if model is None and not target.system:
         raise InputError("neither a prior nor the target's system is named", "prior", "give prior='a-Si', say")
     with TemporaryDirectory() as folder:
         made = plan(_in_files(target, folder), model=model, n_structures=n, n_atoms=atoms, seed=seed, settings=settings)
-        if target.path == Path():  # the files were for their checksums
+        if not target.as_read:  # the files were for their checksums
             bare = tuple(
                 replace(m, file=Path(m.file).name) if m.file.startswith(folder) else m
                 for m in made.lineage.measurements
@@ -198,7 +202,7 @@ def invert(
 
 def _in_files(target: Target, folder: str | Path) -> Target:
     """The target itself where it stands in a file, else as it was written to a folder."""
-    return target if target.path != Path() else load_target(write_target(target, folder))
+    return target if target.as_read else load_target(write_target(target, folder))
 
 
 @dataclass(frozen=True)
@@ -264,7 +268,7 @@ class Ensemble:
         with TemporaryDirectory() as temporary:
             target = _in_files(self.plan.target, temporary)
             check_copies(target, out)
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
             write_inversion(out, replace(self.plan, target=target), self.structures)
         return out
 
@@ -288,11 +292,14 @@ def spectrum(structures: Frames, kind: str, x: Any, **fields: Any) -> np.ndarray
         raise InputError("not an array of numbers", "x", "give the points at which the spectrum is wanted") from None
     if grid.ndim != 1 or not len(grid) or not bool(grid.isfinite().all()) or bool((grid.diff() <= 0).any()):
         raise InputError("not a row of ascending numbers", "x", "give the points at which the spectrum is wanted")
-    observable = make_observable(kind, grid, cells, **fields)
-    if len(observable.grid) < len(grid):
-        raise InputError(f"{len(grid) - len(observable.grid)} points have no reciprocal vector", "x", "leave them out")
-    with torch.no_grad():
-        return torch.cat([observable.forward(system) for system in cells.split()]).numpy()
+    found = []
+    for system in cells.split():  # each in its own cell, whatever stands beside it
+        observable = make_observable(kind, grid, system, **fields)
+        if (missing := len(grid) - len(observable.grid)) > 0:
+            raise InputError(f"{missing} points have no reciprocal vector", "x", "leave them out")
+        with torch.no_grad():
+            found.append(observable.forward(system))
+    return torch.cat(found).numpy()
 
 
 def describe(structures: Frames | Anatomy, cutoffs: Mapping[str, float] | None = None) -> DataFrame:

@@ -17,6 +17,28 @@ from glass_ml.errors import InputError
 T = TypeVar("T")
 
 
+class StrictLoader(yaml.SafeLoader):
+    """Safe YAML in which a key is a word or a number, and stands only once."""
+
+
+def _mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: list[Any] = []
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":  # what is merged gives way to what stands here
+            continue
+        key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, list | dict):
+            raise yaml.constructor.ConstructorError(None, None, "a key that is no word", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
+        seen.append(key)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -25,15 +47,16 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)
     except FileNotFoundError:
         raise InputError("no such file", str(path), "check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", str(path)) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none; thousands of brackets
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise InputError("not valid YAML", f"{path}{line}", "check indentation, colons and brackets") from None
+        what = f"not valid YAML: {problem}" if problem else "not valid YAML"
+        raise InputError(what, f"{path}{line}", "check indentation, colons and brackets") from None
     if not isinstance(content, dict):
         raise InputError("not a mapping of keys to values", str(path), "write 'key: value' lines")
     return content

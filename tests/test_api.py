@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -87,6 +88,7 @@ def test_the_same_seed_whatever_computes(project: Path, target: gm.Target) -> No
 
 SCRIPT = """\
 import sys
+from dataclasses import replace
 import numpy as np
 import glass_ml as gm
 r = np.linspace(1.0, 5.0, 81)
@@ -161,3 +163,39 @@ def test_saving_over_other_files_is_refused(project: Path, target: gm.Target) ->
     ensemble = gm.invert(target, prior="a-Si", settings=FEW, **SIZES, progress=False)
     with pytest.raises(gm.InputError, match="overwritten"):
         ensemble.save(project / "mine")
+
+
+def test_a_copy_of_a_target_with_other_values_is_another_target(project: Path) -> None:
+    """What is computed, recorded and saved is the copy, not the file that it was read from."""
+    write_quick_recipe(project)
+    read = gm.load_target("targets/a-Si/target.yaml")
+    options = {**SIZES, "n": 1, "settings": FEW, "progress": False}
+    first = gm.invert(read, **options)
+    other = gm.invert(replace(read, density=0.04), **options)
+    assert float(other.structures.density[0]) == pytest.approx(0.04, rel=1e-5)
+    assert other.lineage.target_sha256 != first.lineage.target_sha256 == read.sha256
+    assert gm.load_target(other.save("other") / "target.yaml").density == 0.04
+
+
+def test_every_frame_has_the_spectrum_that_it_has_alone() -> None:
+    """Functions of Q end at half a cell: that of the frame itself."""
+    small, large = bulk("Si", cubic=True) * (2, 2, 2), bulk("Si", cubic=True) * (3, 3, 3)
+    q = np.linspace(1.0, 10.0, 40)
+    together = gm.spectrum([small, large], "xray-sq", q)
+    assert np.allclose(together[1], gm.spectrum(large, "xray-sq", q)[0], atol=1e-12)
+    assert not np.allclose(together[0], together[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"n": 1.5}, {"n": True}, {"atoms": "216"}, {"seed": "x"}, {"processes": 0}, {"settings": "x"}, {"settings": [1]}],
+)
+def test_numbers_that_are_none(project: Path, target: gm.Target, options) -> None:
+    with pytest.raises(gm.InputError):
+        gm.invert(target, prior="a-Si", **{**SIZES, "settings": FEW, **options}, progress=False)
+
+
+def test_a_target_that_only_validates_samples_the_prior(project: Path) -> None:
+    held_out = gm.Target({"Si": 1}, 0.05, [gm.gr(R, G, sigma=0.1, use="validate")])
+    ensemble = gm.invert(held_out, prior="a-Si", settings=FEW, **SIZES, progress=False)
+    assert "Nothing was fitted" in ensemble.verdict().text()

@@ -164,3 +164,21 @@ def test_json_is_sorted_and_checksums_are_those_of_the_bytes(tmp_path):
     assert sha256_file(path) == sha256_text(path.read_text(encoding="utf-8"))
     # FIPS 180-2, example B.1
     assert sha256_text("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("a: 1\na: 2\n", "key 'a' stands twice"),
+        ("a: {b: 1, b: 2}\n", "key 'b' stands twice"),
+        ("{[a]: 1}\n", "a key that is no word"),
+        ("a: 2026-99-99\n", "not valid YAML"),
+    ],
+)
+def test_what_yaml_would_take_in_silence_is_refused(tmp_path, text, words):
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_yaml(file)
+    file.write_text("base: &base {a: 1, b: 2}\nown: {<<: *base, b: 3}\n")
+    assert read_yaml(file)["own"] == {"a": 1, "b": 3}

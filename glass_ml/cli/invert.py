@@ -177,7 +177,7 @@ def overview() -> str:
         floor = evaluation.get("reference_floor", {})
         for name in REALISM:
             if value := evaluation.get("reference", {}).get(name):
-                least = f"between structures behind the target {floor[name]['mean']:.3f}" if name in floor else ""
+                least = f"between reference structures {floor[name]['mean']:.3f}" if name in floor else ""
                 mean, spread = _mean_and_spread(value)
                 distances.append((file.parent.name, name, "not fitted", f"{mean} +- {spread}", least))
     reports = [f"report   {file.parent / 'report.html'}" for file in files]

@@ -28,7 +28,7 @@ def _plain(value: Any) -> Any:
 
 
 def table(rows: Iterable[Sequence[object]], align: str = "") -> str:
-    """Rows of cells as lines with aligned columns.
+    """Rows of cells as lines with aligned columns; what a terminal would obey is shown as "?".
 
     Args:
         rows: all of the same length.
@@ -36,7 +36,7 @@ def table(rows: Iterable[Sequence[object]], align: str = "") -> str:
     """
     columns = []
     for k, column in enumerate(zip(*rows, strict=True)):
-        cells = [str(cell) for cell in column]
+        cells = ["".join(c if c.isprintable() else "?" for c in str(cell)) for cell in column]
         width = max(map(len, cells))
         columns.append([cell.rjust(width) if align[k : k + 1] == "r" else cell.ljust(width) for cell in cells])
     return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))

@@ -7,7 +7,7 @@ import os
 import pickle
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from glass_ml.execution.replicas import Bar, Replicas
+from glass_ml.sampling.run import same_arithmetic
 from glass_ml.structures.state import Structures
 
 
@@ -43,7 +44,7 @@ def run_inversions(inversions: Sequence[Replicas], *, processes: int = 1, progre
 
 
 def _compute_here(inversions: Sequence[Replicas], missing: Sequence[tuple[int, list[int]]], bar: Bar) -> None:
-    with _arithmetic_of_workers():
+    with same_arithmetic():
         for k, batch in missing:
 
             def report(
@@ -52,21 +53,6 @@ def _compute_here(inversions: Sequence[Replicas], missing: Sequence[tuple[int, l
                 bar(first, level, sigma, chi2, inversion)
 
             inversions[k].compute(batch, report)
-
-
-@contextmanager
-def _arithmetic_of_workers() -> Iterator[None]:
-    """One thread, and denormal numbers flushed to zero; afterwards torch is as it was."""
-    threads = torch.get_num_threads()
-    smallest = torch.tensor(5e-324, dtype=torch.float64)
-    flushed = bool(smallest * 1 == 0)  # torch does not say
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(flushed)
-        torch.set_num_threads(threads)
 
 
 @contextmanager

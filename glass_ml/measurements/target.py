@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from ase.data import atomic_numbers
 
+from glass_ml.config import StrictLoader
 from glass_ml.errors import InputError
 from glass_ml.files import write_text
 from glass_ml.measurements.measurement import Measurement, checked_keys, parse_measurement
@@ -36,6 +37,7 @@ class Target:
         note: what the report shall say of the data, such as where they come from.
         path: the YAML file; none of a target that stands in no file.
         sha256: checksum of its bytes.
+        as_read: whether it is what stands in the file; a copy with other values is not.
 
     Raises:
         InputError: no such material, two measurements of one name, an element that the composition lacks.
@@ -48,6 +50,7 @@ class Target:
     note: str = ""
     path: Path = field(default_factory=Path)
     sha256: str = ""
+    as_read: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check everything, and bring it into one form."""
@@ -77,23 +80,6 @@ class Target:
         return [m.spectrum for m in self.measurements]
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key may stand only once."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def load_target(path: Path | str, *, beside: bool = False) -> Target:
     """Read and check TARGET.yaml and everything that it names; each file is read and hashed once, here.
 
@@ -109,7 +95,7 @@ def load_target(path: Path | str, *, beside: bool = False) -> Target:
         raise InputError("no such file", str(path), "check the path")
     text = path.read_bytes()
     try:
-        content = yaml.load(text, _Loader)
+        content = yaml.load(text, StrictLoader)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}: line {mark.line + 1}" if mark else str(path)
@@ -133,7 +119,9 @@ def load_target(path: Path | str, *, beside: bool = False) -> Target:
         for k, entry in enumerate(listed, 1)
     ]
     note, system = str(content.get("note") or ""), str(content["system"])
-    return Target(composition, density, tuple(measurements), system, note, path, hashlib.sha256(text).hexdigest())
+    found = Target(composition, density, tuple(measurements), system, note, path, hashlib.sha256(text).hexdigest())
+    object.__setattr__(found, "as_read", True)
+    return found
 
 
 def write_target(target: Target, folder: Path | str) -> Path:

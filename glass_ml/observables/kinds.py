@@ -139,6 +139,8 @@ class Kind:
             if value is not None:
                 if key not in own:
                     raise self._foreign(key, context)
+                if alone and described(own[key]).fitted:
+                    raise InputError(f"'{key}' acts on a comparison with data alone", context.at(key), "leave it out")
                 values[key] = checked(own[key], plain(value), context.at(key))
         for key in self.needed:
             if key not in values:
@@ -223,10 +225,10 @@ def find_kind(name: str, where: str = "kind") -> Kind:
     Raises:
         InputError: there is none; the message names the closest one.
     """
-    if name in _registered:
+    if isinstance(name, str) and name in _registered:
         return _registered[name]
     known = kinds()
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         close = difflib.get_close_matches(str(name), known, 1)
         mend = f"did you mean '{close[0]}'? " if close else ""
         raise InputError(f"unknown kind '{name}'", where, f"{mend}known: {', '.join(known)}")

@@ -39,6 +39,7 @@ from glass_ml.structures.io import read_frames
 STRUCTURES, TARGET = "structures.extxyz", "target.yaml"
 SETTINGS = ("sampling", "n_structures", "n_atoms")
 SHA256 = re.compile("[0-9a-f]{64}")
+SYSTEM = re.compile(r"[\w+-][\w.+ -]*")
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ class Reproduction:
 
     @property
     def identical(self) -> bool:
-        """Whether every structure is."""
-        return all(c.identical for c in self.compared)
+        """Whether every structure is, by the recorded settings."""
+        same = self.again.params["sampling"] == self.lineage.params["sampling"]
+        return same and all(c.identical for c in self.compared)
 
 
 def reproduce(
@@ -143,7 +145,7 @@ def _stamps(path: Path, frames: Sequence[Atoms]) -> dict[int, Stamp]:
 
 
 def _trust(stamp: Stamp) -> None:
-    """See that a record is whole, and that what may reach git, DVC or a file's name is a checksum.
+    """See that a record is whole, and that what may reach git, DVC or a file's name is a checksum or a plain name.
 
     Raises:
         InputError: it is not, or does not.
@@ -152,6 +154,8 @@ def _trust(stamp: Stamp) -> None:
     fits = lineage_sha256(stamp) == stamp.lineage_sha256
     if not fits or sha256_text(canonical_json(lineage.params)) != lineage.params_sha256:
         raise InputError("the lineage is not as it was written: its checksum does not fit")
+    if not SYSTEM.fullmatch(lineage.system):
+        raise InputError("the recorded system is no name")
     if lineage.git_commit != UNKNOWN and not COMMIT.fullmatch(lineage.git_commit):
         raise InputError("the recorded git commit is none: 40 hexadecimal digits name one")
     if lineage.data_md5 and not MD5.fullmatch(lineage.data_md5):
@@ -233,6 +237,8 @@ def _target(lineage: Lineage, root: Path, beside: Path, records: Records, scratc
     folder.mkdir()
     found = recall_target(lineage, root, beside, scratch, records)
     content = _read_target(found)
+    if str(content.get("system")) != lineage.system:
+        raise InputError("the recorded target is of another system", str(found))
     recorded = {(m.name, m.role): m for m in lineage.measurements}
     for entry in content["measurements"]:
         name = str(entry.get("name") or (Path(str(entry["file"])).stem if "file" in entry else entry["kind"]))

@@ -18,7 +18,7 @@ from ase.io.extxyz import key_val_str_to_dict
 
 from glass_ml.errors import InputError
 from glass_ml.files import sha256_file, sha256_text
-from glass_ml.provenance.data import content_md5, folder_entries, listing, recorded_data
+from glass_ml.provenance.data import content_md5, folder_entries, listing, made_here, recorded_data
 from glass_ml.provenance.lineage import (
     PREFIX,
     Lineage,
@@ -191,6 +191,8 @@ def _model(lineage: Lineage, root: Path | None, records: Records) -> Finding:
     places = [p for p in dict.fromkeys([*named, root / "models" / lineage.system]) if is_checkpoint(p)]
     intact = [p for p in places if model_sha256(p) == wanted]
     other = [p for p in places if p not in intact]
+    # What a stage of the project has made is the prior of today, not a damaged one.
+    other = [p for p in other if not made_here(p, root)]
     if registered or other or not intact:
         try:
             # A registered version in the place of the recorded one is another model, not a damaged one.
@@ -232,6 +234,8 @@ def _data(lineage: Lineage, root: Path | None) -> Finding:
     except InputError as error:
         return name, CHANGED, str(error)
     path = root / lineage.data_path
+    if not path.resolve().is_relative_to(root):
+        return name, NOT_VERIFIED, f"{lineage.data_path} is outside the project"
     if recorded and recorded.path == lineage.data_path and recorded.md5 != wanted:
         return name, CHANGED, f"{path}.dvc names another version than the recorded one"
     if not path.exists():

@@ -63,7 +63,7 @@ def sample_batch(
     with torch.no_grad():
         return sample(
             start,
-            make_guidance(config, denoiser, likelihood),
+            make_guidance(config, denoiser, likelihood if likelihood and likelihood.fitted else None),
             noise_levels(config.schedule),
             config.step,
             streams,
@@ -84,7 +84,7 @@ def sample_prior(
     target: Target | None = None,
 ) -> Structures:
     """Structures in this process, one batch after the other; arguments as `sample_batch`."""
-    with _same_arithmetic():
+    with same_arithmetic():
         return concatenate(
             [
                 sample_batch(denoiser, composition, density, n_atoms, replicas, seed, config, target=target)
@@ -94,14 +94,17 @@ def sample_prior(
 
 
 @contextmanager
-def _same_arithmetic() -> Iterator[None]:
-    """One thread and no denormal numbers, as in the processes of an inversion: the same structures here and there."""
+def same_arithmetic() -> Iterator[None]:
+    """One thread and no denormal numbers, as in every process of an inversion; afterwards torch is as it was."""
     threads = torch.get_num_threads()
+    smallest = torch.tensor(5e-324, dtype=torch.float64)
+    flushed = bool(smallest * 1 == 0)  # torch does not say
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
+        torch.set_flush_denormal(flushed)
         torch.set_num_threads(threads)
 
 

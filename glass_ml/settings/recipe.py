@@ -210,6 +210,8 @@ def surrogate_config(name: str, path: Path | str = PARAMS) -> SurrogateRecipe:
         InputError: no such name, or a key or value that is not known.
     """
     sections = read_yaml(path).get("surrogates") or {}
+    if not isinstance(sections, dict):
+        raise InputError(f"'{sections}' is not a mapping", f"{path}: surrogates", "write NAME: and its keys")
     if name not in sections:
         mend = f"known: {', '.join(sorted(sections)) or 'none'}; or add it"
         raise InputError(f"unknown surrogate '{name}'", f"{path}: surrogates", mend)

@@ -61,7 +61,9 @@ def sampling_settings(
         return Resolved(argument, "the caller")
     if argument is not None:
         found = sampling_settings(system, card, root=root)
-        settings = with_settings(found.settings, argument, "settings")
+        if not isinstance(argument, Mapping) or not all(isinstance(key, str) for key in argument):
+            raise InputError(f"'{argument}' are no settings", "settings", 'give {"schedule.steps": 200}, say')
+        settings = with_settings(found.settings, dotted(argument), "settings")
         changed = _changed(found.settings, settings)
         return Resolved(settings, "the caller", f"{found.source}: {changed}") if changed else found
     if root is not None and described(system, root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -117,10 +118,10 @@ class SamplingConfig:
             "minimum_distance": 0 <= self.minimum_distance < 2,
             "step.kept": -1 <= self.step.kept <= 1,
             "guidance.iterations": self.guidance.iterations >= 1,
-            "temperature.structure": self.temperature.structure >= 0,
-            "temperature.vibration": self.temperature.vibration >= 0,
-            "guidance.strength": self.guidance.strength >= 0,
-            "guidance.largest": self.guidance.largest > 0,
+            "temperature.structure": 0 <= self.temperature.structure < math.inf,
+            "temperature.vibration": 0 <= self.temperature.vibration < math.inf,
+            "guidance.strength": 0 <= self.guidance.strength < math.inf,
+            "guidance.largest": 0 < self.guidance.largest < math.inf,
         }
         for name, fine in checks.items():
             if not fine:

@@ -67,6 +67,8 @@ class LammpsPotential:
             if first not in COMMANDS or "\n" in command or "&" in command or "$" in command or styles & RUN_CODE:
                 mend = f"a potential consists of {', '.join(COMMANDS)}, one a line, of styles that run no code"
                 raise InputError(f"the command '{command}' is not allowed", "commands", mend)
+        if not self.commands or not self.commands[0].startswith("pair_style "):
+            raise InputError("no pair_style", "commands", "begin with 'pair_style ...'")
         for name in self.files:
             if PurePath(name).name != name:
                 raise InputError(f"'{name}' is not a bare file name", "files", "leave out the folder")
@@ -164,6 +166,8 @@ class Quench:
             raise InputError(f"{self.n_atoms} atoms are no whole number of formula units", "n_atoms", mend)
         if not 0 < self.density[0] <= self.density[1]:
             raise InputError(f"{list(self.density)} is not a range", "density", "give [lowest, highest] in g/cm^3")
+        if units.number_density(self.density[1], self.composition) > units.MAX_DENSITY:
+            raise InputError(f"{self.density[1]} g/cm^3 is denser than any solid", "density", "give g/cm^3")
         if not PLAIN_NAME.fullmatch(self.name):
             raise InputError(f"'{self.name}' is no name", "name", "use letters, digits, '-', '_' and '.'")
         if self.collection != "train" and not re.fullmatch(rf"reference-{PLAIN_NAME.pattern}", self.collection):

@@ -15,7 +15,7 @@ RECEIPT = ("model_sha256", "target_sha256", "params_sha256", "seed")
 
 
 def invert_held_out(system: str) -> None:
-    """Invert `targets/SYSTEM` into `inversions/SYSTEM` and compare with the structures behind the target.
+    """Invert `targets/SYSTEM` into `inversions/SYSTEM` and compare with the reference structures.
 
     The receipt names what went in. DVC watches it and not the structures: these carry the git commit and differ in
     the last digits between processors, which must not make a finished stage look stale.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from glass_ml.errors import InputError
 from glass_ml.execution.devices import Devices, first_process
 from glass_ml.execution.processes import run_inversions
 from glass_ml.measurements.target import load_target
-from glass_ml.stages.outputs import SCRATCH, check_copies, finished_metrics, write_inversion
+from glass_ml.stages.outputs import SCRATCH, check_copies, finished_metrics, make_folder, write_inversion
 from glass_ml.stages.plan import plan
 from glass_ml.stages.sync import record
 from glass_ml.tracking.runs import preload
@@ -54,7 +53,7 @@ def invert(
         device=devices.label,
     )  # fmt: skip
     check_copies(made.target, out)
-    _check_folder(out)
+    make_folder(out)
     metrics = finished_metrics(out, made.identity)
     if metrics is None:
         if track:
@@ -78,16 +77,3 @@ def invert(
     if track:
         record("inversion", out, tags=dict(tags or {}))
     return metrics
-
-
-def _check_folder(out: Path) -> None:
-    mend = "choose another --out"
-    if out.exists() and not out.is_dir():
-        raise InputError("is a file, not a folder", str(out), mend)
-    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError("cannot write here: permission denied", str(existing), mend)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write here: {error.strerror}", str(out), mend) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,20 @@ def check_copies(target: Target, out: Path) -> None:
         if (out / name).exists() and not _same(out / name, source) and _content(out / name) not in left:
             place = str(out / name)
             raise InputError("would be overwritten by another file of that name", place, "choose another --out")
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of an inversion; raises InputError where nothing can be written."""
+    mend = "choose another --out"
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file, not a folder", str(out), mend)
+    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError("cannot write here: permission denied", str(existing), mend)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write here: {error.strerror}", str(out), mend) from None
 
 
 def _left_behind(out: Path) -> set[str]:

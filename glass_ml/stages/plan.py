@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ase.data import atomic_numbers
 
 from glass_ml.analysis.references import References
 from glass_ml.config import as_mapping
+from glass_ml.errors import InputError
 from glass_ml.execution.replicas import Replicas
 from glass_ml.files import sha256_text
 from glass_ml.measurements.likelihood import build_likelihood
@@ -100,7 +102,10 @@ def plan(
     root = Path(os.path.relpath(worktree()))
     sizes = system_config(system, root / PARAMS).inversion if described(system, root) else InversionConfig()
     stated = {"n_structures": n_structures, "n_atoms": n_atoms, "seed": seed}
-    sizes = replace(sizes, **{key: value for key, value in stated.items() if value is not None})
+    for key, value in stated.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+            raise InputError(f"'{value}' is not a whole number", key, "give one")
+    sizes = replace(sizes, **{key: int(value) for key, value in stated.items() if value is not None})
     recipe = sampling_settings(system, card, argument=settings, root=root)
     sampling = recipe.settings
     batches_of(sizes.n_structures, sampling)

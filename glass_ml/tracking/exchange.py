@@ -121,7 +121,7 @@ def _unpack(path: Path, folder: Path) -> dict[str, Any]:
             names = sorted(archive.namelist())
             if names != sorted((MANIFEST, *MEMBERS)):
                 strange = next((n for n in names if n not in (MANIFEST, *MEMBERS)), "")
-                what = f"'{strange}' does not belong into an exported model" if strange else "not an exported model"
+                what = f"'{strange}' does not belong in an exported model" if strange else "not an exported model"
                 raise InputError(what, where, "give a file of 'glass-ml models export'")
             if archive.getinfo(MANIFEST).file_size > LARGEST_TEXT:
                 raise InputError("its manifest is too large", where, MEND)

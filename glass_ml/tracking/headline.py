@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REFERENCE = ("gr.rmse", "angle.rmse", "coordination.emd", "rings.emd")
 """Distances from reference structures that are shown under their own names."""
 
-REALISM = {"coordination": "coordination", "angle_width": "angle_width", "sharp_angles": "sharp", "rings": "rings"}
+REALISM = {"coordination": "coordination", "angle_width": "angle_width", "sharp": "sharp", "rings": "rings"}
 """`realism.` and this name -> the kind of distance from the material's references (`analysis.references.LIMITS`)."""
 
 

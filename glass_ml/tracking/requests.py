@@ -67,6 +67,8 @@ def read_request(folder: Path, target: str, files: str | Mapping[str, Any] | Non
     given = _files(files)
     try:
         content = yaml.safe_load(target)
+    except (TypeError, RecursionError):  # keys that are lists; thousands of brackets
+        raise InputError("not the text of a TARGET.yaml", "target", "give its text") from None
     except (yaml.YAMLError, ValueError):
         content = {}  # `load_target` says what is wrong
     if not isinstance(content, Mapping):

@@ -51,7 +51,7 @@ LOCATIONS = (
 NOTE = "mlflow.note.content"
 """Tag whose Markdown the page of a run or an experiment opens with."""
 
-VIEW = "headline"
+VIEW = "headline-2"
 """Key of the view that each experiment comes with: its runs, the headline metrics as columns."""
 
 VIEW_NAME = "Headline numbers"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from ase.io import read, write
@@ -10,6 +11,7 @@ from glass_ml.cli.main import main
 from glass_ml.errors import InputError
 from glass_ml.provenance import verify as verification
 from glass_ml.provenance.data import data_identity, folder_entries
+from glass_ml.provenance.lineage import read_lineage, stamp
 from glass_ml.structures.io import read_frames, write_frames
 from glass_ml.tracking.registry import register_prior, resolve_model
 from glass_ml.tracking.versions import records_of
@@ -231,3 +233,20 @@ def test_trace_of_no_structure_is_the_users_fault(project, content, capsys):
         (project / "x.extxyz").write_text(content)
     assert main(["trace", "x.extxyz"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_data_outside_the_project_are_not_read(inversion, project, tmp_path):
+    """A file from elsewhere may name any folder; only the project's own is looked into."""
+    frames = read_frames(inversion / "structures.extxyz")
+    lineage = replace(read_lineage(frames[0]), data_path="/", system="a\x1b]0;owned\x07")
+    write_frames(tmp_path / "foreign.extxyz", stamp(frames, lineage))
+    found = {check.name: check for check in verification.verify(tmp_path / "foreign.extxyz", project)}
+    assert found["data"].status == "not verified" and "outside the project" in found["data"].detail
+
+
+def test_trace_shows_nothing_that_a_terminal_obeys(inversion, project, tmp_path, capsys):
+    frames = read_frames(inversion / "structures.extxyz")
+    lineage = replace(read_lineage(frames[0]), system="a\x1b]0;owned\x07")
+    write_frames(tmp_path / "foreign.extxyz", stamp(frames, lineage))
+    main(["trace", str(tmp_path / "foreign.extxyz")])
+    assert "\x1b" not in (text := capsys.readouterr().out) and "a?]0;owned?" in text
