@@ -126,7 +126,7 @@ def _foreign(members):
     [
         (_longer, "model.safetensors is not what its manifest says"),
         (_other_weight, "model.safetensors is not what its manifest says"),
-        (_escape, "'../evil.py' does not belong into an exported model"),
+        (_escape, "'../evil.py' does not belong in an exported model"),
         (_no_card, "not an exported model"),
         (_future, "format 2 is not known here"),
         (_foreign, "its lineage is of another model"),
