@@ -16,6 +16,7 @@ from glass_ml.analysis.verdict import QUESTIONS, verdict
 from glass_ml.observables.kinds import has_role
 from glass_ml.tracking.runs import Run
 from glass_ml.tracking.store import NOTE
+from glass_ml.tracking.versions import model_type
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -72,7 +73,7 @@ def model_numbers(folder: Path, card: Mapping[str, Any]) -> dict[str, float]:
     found = {f"loss.{sigma}": value for sigma, value in loss.items()}
     if loss:
         found["loss.mean"] = sum(loss.values()) / len(loss)
-    model = load_surrogate(folder) if "absorber" in card else load_prior(folder)
+    model = load_surrogate(folder) if model_type(card) == "surrogate" else load_prior(folder)
     found["parameters"] = float(sum(weights.numel() for weights in model.parameters()))
     if steps := card.get("training", {}).get("steps"):
         found["steps"] = float(steps)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from glass_ml.errors import InputError
 from glass_ml.tracking.store import Store
-from glass_ml.tracking.versions import LINEAGE_TAGS, aliases, read_card, version_folder
+from glass_ml.tracking.versions import LINEAGE_TAGS, aliases, model_type, read_card, version_folder
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -36,6 +36,7 @@ def card_text(card: Mapping[str, Any], tags: Mapping[str, str]) -> str:
     evaluations = (k.removeprefix("evaluation/") for k in tags if k.startswith("evaluation/") and k.endswith(SHOWN))
     return pages.get_template("model_card.md.jinja").render(
         card=card,
+        surrogate=model_type(card) == "surrogate",
         sampling=dotted(card.get("sampling", {})),
         tags={name: tags.get(name, "") for name in (*LINEAGE_TAGS, "origin")},
         symbols=chemical_symbols,
